@@ -1,0 +1,39 @@
+# What a newcomer and CI type. `make serve` and `make test` install what they need the first time.
+ACCEL ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed-$(ACCEL)
+
+.PHONY: setup serve test check format bench lock nano
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements/$(ACCEL).txt requirements/dev.txt pyproject.toml scripts/setup.sh
+	ACCEL=$(ACCEL) PYTHON=$(PYTHON) scripts/setup.sh
+	touch $@
+
+serve: setup
+	$(BIN)/kodify serve
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python -m bench $(BENCH)
+
+# The locked sets, from pyproject.toml.
+lock: setup
+	scripts/lock.sh
+
+# Trains the built-in model anew: about 40 minutes on two cores.
+nano: setup
+	$(BIN)/python scripts/train_nano.py
