@@ -1,0 +1,173 @@
+"""What the house means by an engine: jobs go in, deltas are pushed out.
+
+Plain frozen data and Protocols; no engine is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """One position: the token that stands there and, most likely first, the alternatives asked for."""
+
+    id: int
+    token: str
+    logprob: float
+    rank: int | None = None
+    top: tuple[TokenLogprob, ...] = ()
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """A piece of a tool call; `id` and `name` come once, `arguments` is a piece of JSON text."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What one engine step added to one choice; a whole answer comes as one delta a choice.
+
+    `index` counts choices over all prompts of the job. The last delta of a choice has a `finish_reason`
+    (stop, length, tool_calls). `logprobs` has one entry a token where the job asked for them;
+    `prompt_logprobs`, on the first delta of a choice, one a prompt token, None for the first.
+    """
+
+    index: int
+    text: str
+    token_ids: Sequence[int] = ()
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    logprobs: Sequence[TokenLogprob] | None = None
+    prompt_logprobs: Sequence[TokenLogprob | None] | None = None
+    cumulative_logprob: float | None = None
+    reasoning: str | None = None
+    tool_calls: Sequence[ToolCallDelta] = ()
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids as the model reads them; `text` where the prompt was text."""
+
+    token_ids: list[int]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request, ready to run: `choices` answers for each prompt. `plan` is the engine's own."""
+
+    id: str
+    model: str
+    prompts: tuple[Prompt, ...]
+    choices: int = 1
+    plan: Any = field(default=None, repr=False)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(len(prompt.token_ids) for prompt in self.prompts)
+
+
+class Sink(Protocol):
+    """Where deltas go. Called synchronously from the engine's output loop: must not block or raise."""
+
+    def emit(self, delta: Delta) -> None: ...
+
+    def fail(self, error: Exception) -> None:
+        """The job ends here, with a KodifyError or a bug; nothing follows."""
+
+
+class Ticket(Protocol):
+    """A running job."""
+
+    def cancel(self) -> None:
+        """Stops the engine's work on it; safe to call at any time, any number of times, without awaiting."""
+
+
+class ParsedRequest(Protocol):
+    """The fields of a validated OpenAI request that the house reads; the engine knows the rest."""
+
+    model: str | None
+    stream: bool | None
+    n: int | None
+    temperature: float | None
+    top_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    max_tokens: int | None
+    echo: bool
+    stop_token_ids: list[int] | None
+    stream_options: Any
+
+
+class Vocabulary(Protocol):
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of this exact text, None where the tokenizer has no such single token."""
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Token ids of text in which nothing is a control token, whatever it reads like."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ids, control tokens included."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What the start-up block, the health routes and `/v1/models` tell."""
+
+    names: tuple[str, ...]
+    path: str
+    device: str
+    context_tokens: int
+    kv_cache_tokens: int
+    started_at: int  # UNIX seconds
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """A model being served. Every method raises KodifyErrors only, bugs aside."""
+
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def parse_chat(self, body: dict[str, Any]) -> Any:
+        """A ParsedRequest, or BadRequestError in the documented form."""
+
+    def parse_completion(self, body: dict[str, Any]) -> Any: ...
+
+    async def chat_job(self, request: Any, job_id: str) -> Job:
+        """Renders the messages. BadRequestError where prompt and completion don't fit the context."""
+
+    async def completion_job(self, request: Any, job_id: str) -> Job: ...
+
+    async def submit(self, job: Job, sink: Sink) -> Ticket: ...
+
+    async def check_health(self) -> None:
+        """Raises UnavailableError where the engine can't generate."""
+
+    def running(self) -> int:
+        """Requests that the engine still works on."""
+
+    def metrics(self) -> bytes:
+        """Its series in the Prometheus text format."""

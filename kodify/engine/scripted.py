@@ -1,0 +1,144 @@
+"""An engine that says what it is told: for tests and for the benchmark's floor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from kodify.engine.base import Delta, EngineFacts, Job, Prompt, Sink
+from kodify.errors import KodifyError, UnavailableError
+
+_DEFAULTS: dict[str, Any] = {
+    "model": None, "stream": False, "n": 1, "temperature": None, "top_p": None, "presence_penalty": None,
+    "frequency_penalty": None, "max_tokens": None, "max_completion_tokens": None, "echo": False,
+    "stop_token_ids": None, "stream_options": None, "logprobs": None, "top_logprobs": 0, "suffix": None,
+    "prompt": None, "prompt_logprobs": None, "use_beam_search": False,
+}  # fmt: skip
+
+
+@dataclass
+class Script:
+    """`pieces` are said one a step; then the answer ends, or `error` is raised in its place."""
+
+    pieces: Sequence[str] = ("Hello", ", ", "world")
+    finish_reason: str = "stop"
+    error: Exception | None = None
+    error_on_submit: KodifyError | None = None
+    endless: bool = False
+
+
+class _Ticket:
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+class CharacterVocabulary:
+    """One token a character, and a few markers above them."""
+
+    markers = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|endoftext|>")
+
+    def token_id(self, token: str) -> int | None:
+        if token in self.markers:
+            return 0x110000 + self.markers.index(token)
+        return ord(token) if len(token) == 1 else None
+
+    def encode_plain(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(chr(i) if i < 0x110000 else self.markers[i - 0x110000] for i in token_ids)
+
+
+@dataclass
+class ScriptedEngine:
+    script: Script = field(default_factory=Script)
+    names: tuple[str, ...] = ("scripted",)
+    context_tokens: int = 4096
+    vocabulary: CharacterVocabulary = field(default_factory=CharacterVocabulary)
+    jobs: list[Job] = field(default_factory=list)
+    cancelled: int = 0
+    healthy: bool = True
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def facts(self) -> EngineFacts:
+        return EngineFacts(self.names, "/scripted", "none", self.context_tokens, 0, int(time.time()))
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def parse_chat(self, body: dict[str, Any]) -> Any:
+        options = body.get("stream_options")
+        if options is not None:
+            options = SimpleNamespace(**{"include_usage": False, "continuous_usage_stats": False, **options})
+        return SimpleNamespace(**{**_DEFAULTS, **body, "stream_options": options})
+
+    def parse_completion(self, body: dict[str, Any]) -> Any:
+        return self.parse_chat(body)
+
+    async def chat_job(self, request: Any, job_id: str) -> Job:
+        text = "\n".join(str(message["content"]) for message in request.messages)
+        return self._job(request, job_id, [text])
+
+    async def completion_job(self, request: Any, job_id: str) -> Job:
+        prompts = request.prompt if isinstance(request.prompt, list) else [request.prompt]
+        return self._job(request, job_id, prompts)
+
+    def _job(self, request: Any, job_id: str, prompts: Sequence[Any]) -> Job:
+        ready = tuple(
+            Prompt(self.vocabulary.encode_plain(p), p) if isinstance(p, str) else Prompt(list(p)) for p in prompts
+        )
+        return Job(job_id, self.names[0], ready, request.n or 1, plan=bool(request.stream))
+
+    async def submit(self, job: Job, sink: Sink) -> _Ticket:
+        if self.script.error_on_submit is not None:
+            raise self.script.error_on_submit
+        self.jobs.append(job)
+        task = asyncio.create_task(self._say(job, sink))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return _Ticket(task)
+
+    async def _say(self, job: Job, sink: Sink) -> None:
+        script, streamed = self.script, job.plan
+        try:
+            choices = range(job.choices * len(job.prompts))
+            while script.endless:
+                await asyncio.sleep(0)
+                if streamed:
+                    sink.emit(Delta(0, "on and ", (1,)))
+            for position, piece in enumerate(script.pieces if streamed else ["".join(script.pieces)]):
+                await asyncio.sleep(0)
+                last = not streamed or position == len(script.pieces) - 1
+                reason = script.finish_reason if last and script.error is None else None
+                if script.error is None or streamed:
+                    for index in choices:
+                        count = 1 if streamed else len(script.pieces)
+                        sink.emit(Delta(index, piece, (1,) * count, reason, cumulative_logprob=-float(index)))
+            if script.error is not None:
+                sink.fail(script.error)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def check_health(self) -> None:
+        if not self.healthy:
+            raise UnavailableError("The engine is not running.")
+
+    def running(self) -> int:
+        return len(self._tasks)
+
+    def metrics(self) -> bytes:
+        return b""

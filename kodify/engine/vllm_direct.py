@@ -1,0 +1,226 @@
+"""Jobs past vLLM's `generate()`: deltas go from its output loop straight into the job's sink.
+
+This is the one module that leaves vLLM's public API: it registers a request state of its own, which hands each
+step's text over instead of building output objects for a queue and a task to pick up. Detokenization, stop strings,
+statistics and aborts stay vLLM's. It is for exactly one version; on another, and for what it does not carry
+(`takes`), jobs go through `generate()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import vllm
+from vllm.v1.engine import FinishReason
+from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.output_processor import RequestState
+
+from kodify.engine.base import Delta, Job, Prompt, Sink
+from kodify.engine.vllm_errors import translate
+from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
+from kodify.engine.vllm_requests import Plan
+from kodify.errors import EngineFailedError, UnavailableError
+
+WRITTEN_FOR = "0.32.0"
+# The detokenizer needs the prompt's last tokens only, to know how the first new one joins them; primed with the
+# whole prompt its first step takes milliseconds of the event loop.
+PRIMING_TOKENS = 16
+
+
+def is_supported() -> bool:
+    return str(vllm.__version__).split("+")[0] == WRITTEN_FOR
+
+
+class _Channel:
+    """Stands where vLLM expects a request's output queue; it is given errors only."""
+
+    __slots__ = ("cached_tokens", "closed", "index", "parser", "show_cached", "sink", "whole")
+
+    def __init__(self, sink: Sink, index: int, parser: ChoiceParser | None, *, whole: bool, show_cached: bool) -> None:
+        self.sink = sink
+        self.index = index
+        self.parser = parser
+        self.whole = whole
+        self.show_cached = show_cached
+        self.closed = False
+
+    def put(self, error: Any) -> None:
+        self.fail(error if isinstance(error, Exception) else EngineFailedError())
+
+    def fail(self, error: Exception) -> None:
+        if not self.closed:
+            self.closed = True
+            self.sink.fail(translate(error))
+
+    def emit(self, delta: Delta) -> None:
+        if self.parser is not None:
+            try:
+                delta = self.parser.parse(delta, whole=self.whole)
+            except Exception as error:
+                return self.fail(error)
+        self.sink.emit(delta)
+
+
+class _DirectState(RequestState):  # type: ignore[misc]
+    """A request whose outputs are deltas, handed to its channel."""
+
+    def make_request_output(
+        self,
+        new_token_ids: list[int],
+        pooling_output: Any,
+        finish_reason: FinishReason | None,
+        stop_reason: int | str | None,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        channel: _Channel = self.queue
+        if channel.closed:
+            return
+        if finish_reason is None:
+            if not channel.whole:
+                text = self.detokenizer.get_next_output_text(False, True)
+                channel.emit(Delta(channel.index, text, new_token_ids))
+            return
+        if finish_reason is FinishReason.ABORT:
+            return channel.fail(UnavailableError("The request was aborted. Please try again later"))
+        if finish_reason is FinishReason.ERROR:
+            return channel.fail(EngineFailedError())
+        detokenizer = self.detokenizer
+        channel.emit(
+            Delta(
+                index=channel.index,
+                text=detokenizer.get_next_output_text(True, not channel.whole),
+                token_ids=detokenizer.output_token_ids if channel.whole else new_token_ids,
+                finish_reason=str(finish_reason),
+                stop_reason=stop_reason,
+                cached_tokens=self.num_cached_tokens if channel.show_cached else None,
+            )
+        )
+        channel.closed = True
+
+
+class DirectTicket:
+    def __init__(self, path: DirectPath) -> None:
+        self._path = path
+        self.running: list[tuple[str, _Channel]] = []
+
+    def cancel(self) -> None:
+        ids = []
+        for request_id, channel in self.running:
+            if not channel.closed:
+                channel.closed = True
+                ids.append(request_id)
+        self.running.clear()
+        if ids:
+            self._path.abort(ids)
+
+
+class DirectPath:
+    def __init__(self, engine: Any, parsers: ParserFactory, *, show_cached_tokens: bool) -> None:
+        self._engine = engine
+        self._parsers = parsers
+        self._show_cached_tokens = show_cached_tokens
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._supported_tasks: tuple[str, ...] | None = None
+
+    def takes(self, job: Job) -> bool:
+        """One choice a prompt, no logprobs, an event for each token: nearly every request."""
+        plan: Plan = job.plan
+        if job.choices != 1 or plan.top_logprobs is not None or self._engine.output_processor.stream_interval > 1:
+            return False
+        return all(
+            params.n == 1
+            and params.logprobs is None
+            and params.prompt_logprobs is None
+            and params.logprob_token_ids is None
+            and params.stream_interval is None
+            and params.detokenize
+            for params in plan.sampling
+        )
+
+    async def submit(self, job: Job, sink: Sink) -> DirectTicket:
+        engine = self._engine
+        if self._supported_tasks is None:
+            self._supported_tasks = await engine.get_supported_tasks()
+        if engine.errored:
+            raise translate(EngineDeadError())
+        plan: Plan = job.plan
+        ticket = DirectTicket(self)
+        try:
+            engine.check_admission(len(job.prompts), job.id)
+            for position, prompt in enumerate(job.prompts):
+                request = self._register(job, plan, position, prompt, sink, ticket)
+                await engine.engine_core.add_request_async(request)
+        except Exception as error:
+            ticket.cancel()
+            raise translate(error) from error
+        except asyncio.CancelledError:
+            ticket.cancel()
+            raise
+        return ticket
+
+    def abort(self, request_ids: Sequence[str]) -> None:
+        """At once here; the engine's process is told by a task that `stop` waits for."""
+        aborted = self._engine.output_processor.abort_requests(request_ids, internal=True)
+        task = asyncio.create_task(self._engine.engine_core.abort_requests_async(aborted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        running = [
+            (request_id, state.queue)
+            for request_id, state in self._engine.output_processor.request_states.items()
+            if isinstance(state, _DirectState)
+        ]
+        for _, channel in running:
+            channel.fail(UnavailableError("The server is stopping. Please try again later"))
+        if running:
+            self.abort([request_id for request_id, _ in running])
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _register(self, job: Job, plan: Plan, position: int, prompt: Prompt, sink: Sink, ticket: DirectTicket) -> Any:
+        engine = self._engine
+        outputs = engine.output_processor
+        extra = self._parsers.engine_kwargs(plan, prompt)
+        request = engine.input_processor.process_inputs(
+            job.id if len(job.prompts) == 1 else f"{job.id}-{position}",
+            plan.inputs[position],
+            plan.sampling[position],
+            supported_tasks=self._supported_tasks,
+            priority=getattr(plan.request, "priority", 0),
+        )
+        for name, value in extra.items():
+            if value is not None:
+                setattr(request, name, value)
+        engine.input_processor.assign_request_id(request)
+        engine._run_output_handler()
+        channel = _Channel(
+            sink,
+            position,
+            self._parsers.build(plan, prompt),
+            whole=not plan.streamed,
+            show_cached=self._show_cached_tokens,
+        )
+        primed = request
+        if len(prompt.token_ids) > PRIMING_TOKENS:
+            primed = copy(request)
+            primed.prompt_token_ids = prompt.token_ids[-PRIMING_TOKENS:]
+        state = _DirectState.from_new_request(
+            tokenizer=outputs.tokenizer,
+            request=primed,
+            prompt=None,
+            parent_req=None,
+            request_index=0,
+            queue=channel,
+            log_stats=outputs.log_stats,
+            stream_interval=outputs.stream_interval,
+        )
+        state.prompt_token_ids = request.prompt_token_ids
+        state.prompt_len = len(prompt.token_ids)
+        outputs.request_states[request.request_id] = state
+        outputs.external_req_ids[state.external_req_id].append(request.request_id)
+        ticket.running.append((request.request_id, channel))
+        return request

@@ -1,0 +1,51 @@
+"""Kodify's own Prometheus series; the engine brings its own beside them."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from kodify import __version__
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """One registry for each app, so that two apps in one process don't meet."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "kodify_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self.duration = Histogram(
+            "kodify_request_duration_seconds",
+            "From the request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_progress = Gauge("kodify_requests_in_progress", "Requests being answered.", registry=self.registry)
+        self.cancelled = Counter(
+            "kodify_requests_cancelled", "Generations stopped because their client left.", registry=self.registry
+        )
+        self.prompt_tokens = Counter("kodify_prompt_tokens", "Tokens of prompts.", registry=self.registry)
+        self.completion_tokens = Counter(
+            "kodify_completion_tokens", "Tokens handed to answers.", registry=self.registry
+        )
+        self.first_delta = Histogram(
+            "kodify_time_to_first_delta_seconds",
+            "From a job's submission to its first text.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        info = Gauge("kodify_info", "1, with the version.", ["version"], registry=self.registry)
+        info.labels(__version__).set(1)
+
+    def observe_generation(self, *, prompt_tokens: int, completion_tokens: int, first_delta_s: float | None) -> None:
+        self.prompt_tokens.inc(prompt_tokens)
+        self.completion_tokens.inc(completion_tokens)
+        if first_delta_s is not None:
+            self.first_delta.observe(first_delta_s)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,202 @@
+"""Every knob, read once: the environment, `.env`, `config.yml`. Nothing else in Kodify reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kodify.config_file import ConfigFile, read_config_file
+from kodify.errors import ConfigError
+
+NANO_PATH = Path(__file__).parent / "nano"
+NANO_NAME = "kodify-nano"
+DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+
+
+class Settings(BaseSettings):
+    """One field per variable; the field's alias is the variable's name, its description the README's line."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", populate_by_name=True
+    )
+
+    # the model and its engine
+    model: str | None = Field(None, alias="MODEL", description="Folder of the model, or its hub id.")
+    served_model_name: str | None = Field(
+        None, alias="SERVED_MODEL_NAME", description="Name(s) that clients use for the model, separated by commas."
+    )
+    gpuutil: float = Field(0.9, alias="GPUUTIL", description="Share of the GPU's memory that Kodify takes, 0 to 1.")
+    dtype: str = Field("auto", alias="DTYPE", description="Type of the weights: " + ", ".join(DTYPES) + ".")
+    vllm_cpu_kvcache_space: int | None = Field(
+        None,
+        alias="VLLM_CPU_KVCACHE_SPACE",
+        ge=1,
+        description="On a CPU: GiB of memory for the KV cache. Unset, and GPUUTIL too: 4, the built-in model 1.",
+    )
+    eager: bool = Field(False, alias="EAGER", description="1: no CUDA graphs and no compilation.")
+    additional_args: str = Field(
+        "", alias="ADDITIONAL_ARGS", description="Any vLLM engine arguments, as on vLLM's command line."
+    )
+    engine_path: Literal["direct", "generate"] = Field(
+        "direct",
+        alias="ENGINE_PATH",
+        description="direct: the engine's output goes straight to the wire. generate: by vLLM's public `generate()`.",
+    )
+    completions_preprocessing_config: str | None = Field(
+        None,
+        alias="COMPLETIONS_PREPROCESSING_CONFIG",
+        description="Fill-in-the-middle preset (JSON). Unset: found from the model's tokenizer.",
+    )
+    max_n: int = Field(10, alias="MAX_N", ge=1, description="Largest `n` and `best_of` of a request.")
+
+    # the server
+    host: str = Field("127.0.0.1", alias="HOST", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, alias="PORT", ge=1, le=65535, description="Port to listen on.")
+    config: str | None = Field(
+        None, alias="CONFIG", description="Path of a config.yml. Unset: ./config.yml where there is one."
+    )
+    max_body_bytes: int = Field(
+        16 * 1024 * 1024, alias="MAX_BODY_BYTES", ge=1024, description="Largest request body; beyond it 413."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="LOG_LEVEL", description="debug, info, warning or error; debug shows vLLM's own log too."
+    )
+    wait_vllm: bool = Field(
+        False, alias="WAIT_VLLM", description="Open the port only when the engine is ready. Unset: at once, with 503."
+    )
+    wait_vllm_attempts: int = Field(
+        5, alias="WAIT_VLLM_ATTEMPTS", ge=1, description="With WAIT_VLLM: how many timeouts to wait for the engine."
+    )
+    wait_vllm_timeout_s: float = Field(
+        10.0, alias="WAIT_VLLM_TIMEOUT", gt=0, description="With WAIT_VLLM: one timeout, in seconds."
+    )
+
+    # authorisation
+    mtsai_auth: bool = Field(False, alias="MTSAI_AUTH", description="true: users with a token each (AUTH_TYPE=DB).")
+    auth_type: Literal["NO", "DB"] = Field("NO", alias="AUTH_TYPE", description="NO, or DB for users in a database.")
+    vllm_api_key: SecretStr | None = Field(
+        None, alias="VLLM_API_KEY", description="The one token that every client sends. Unset: no authorisation."
+    )
+    users_table: str = Field("users", alias="USERS_TABLE", description="Table of the users, may name its schema.")
+    db_url: SecretStr | None = Field(None, alias="DB_URL", description="PostgreSQL of the users, or `embedded`.")
+    run_migrations: bool = Field(False, alias="RUN_MIGRATIONS", description="1: migrate the databases on start.")
+
+    # journal
+    logs: bool = Field(False, alias="LOGS", description="True: keep a journal of API requests in PostgreSQL.")
+    logs_db_host: str | None = Field(None, alias="LOGS_DB_HOST", description="The journal's PostgreSQL: host.")
+    logs_db_port: int | None = Field(None, alias="LOGS_DB_PORT", description="The journal's PostgreSQL: port.")
+    logs_db_name: str | None = Field(None, alias="LOGS_DB_NAME", description="The journal's PostgreSQL: database.")
+    logs_db_username: str | None = Field(None, alias="LOGS_DB_USERNAME", description="The journal's PostgreSQL: user.")
+    logs_db_password: SecretStr | None = Field(
+        None, alias="LOGS_DB_PASSWORD", description="The journal's PostgreSQL: password."
+    )
+
+    # accepted from older installations
+    vllm_use_v1: str | None = Field(
+        None, alias="VLLM_USE_V1", description="Accepted and no longer needed: the engine has only this version."
+    )
+    vllm_worker_multiproc_method: str = Field(
+        "spawn", alias="VLLM_WORKER_MULTIPROC_METHOD", description="Handed to vLLM; it starts its processes this way."
+    )
+
+    file: ConfigFile = Field(default_factory=ConfigFile, exclude=True)
+
+    @field_validator("gpuutil")
+    @classmethod
+    def _share(cls, value: float) -> float:
+        if not 0 < value <= 1:
+            raise ValueError("must be a share above 0 and up to 1")
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, value: str) -> str:
+        if value not in DTYPES:
+            raise ValueError("must be one of " + ", ".join(DTYPES))
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Reads everything. `overrides` are field names, from the command line; None means not given.
+
+        Raises ConfigError with one sentence that names the variable, or the file and its line.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from None
+        path = settings.config or ("config.yml" if Path("config.yml").is_file() else None)
+        if path is None:
+            return settings
+        return settings.model_copy(update={"file": read_config_file(Path(path))})
+
+    @property
+    def model_path(self) -> str:
+        """A local folder or a hub id: MODEL, or the first of config.yml's models, or the built-in nano model."""
+        if self.model is not None:
+            return _without_tilde(self.model)
+        return _without_tilde(self.file.models[0].path) if self.file.models else str(NANO_PATH)
+
+    @property
+    def is_nano(self) -> bool:
+        return Path(self.model_path) == NANO_PATH
+
+    @property
+    def served_names(self) -> list[str]:
+        """At least one; the first is the name that answers carry."""
+        if self.served_model_name:
+            return [name for part in self.served_model_name.split(",") if (name := part.strip())]
+        if self.model is None and self.file.models:
+            return self.file.models[0].names
+        if self.is_nano:
+            return [NANO_NAME]
+        return [Path(self.model_path).resolve().name if is_local_path(self.model_path) else self.model_path]
+
+    @property
+    def engine_arguments(self) -> str:
+        """config.yml's arguments of the model, then ADDITIONAL_ARGS: the later wins."""
+        own = self.file.models[0].args if self.model is None and self.file.models else ""
+        return f"{own} {self.additional_args}".strip()
+
+    @property
+    def preset_path(self) -> str | None:
+        own = self.file.models[0].preprocessing if self.model is None and self.file.models else None
+        return self.completions_preprocessing_config or own
+
+    def shown(self) -> dict[str, str]:
+        """Variable to its effective value, secrets masked, for `kodify check`."""
+        values = {}
+        for name, field in type(self).model_fields.items():
+            if field.alias is None:
+                continue
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = "********" if value.get_secret_value() else ""
+            values[field.alias] = "" if value is None else str(value)
+        values["MODEL"] = self.model_path
+        values["SERVED_MODEL_NAME"] = ", ".join(self.served_names)
+        return values
+
+
+def is_local_path(model: str) -> bool:
+    """Whether MODEL means a folder here; else it is a hub id, `name` or `organisation/name`."""
+    return model.startswith(("/", "./", "../", "~")) or model in (".", "..") or Path(model).exists()
+
+
+def _without_tilde(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint, as one sentence that names the variable."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    name = field.alias if field is not None and field.alias else name
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{name} {message}, got {first['input']!r}."

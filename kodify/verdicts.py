@@ -1,0 +1,93 @@
+"""What must hold before the engine is loaded: the same questions for `kodify serve` and `kodify check`."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from kodify.errors import ConfigError
+from kodify.settings import Settings, is_local_path
+
+HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+
+
+def refuse_to_start(settings: Settings) -> None:
+    """Raises ConfigError with the first reason not to start."""
+    for problem in problems(settings):
+        raise ConfigError(problem)
+
+
+def problems(settings: Settings) -> Iterator[str]:
+    """One sentence each, saying what to do."""
+    yield from _model(settings)
+    yield from _preset(settings)
+    yield from _authorisation(settings)
+    yield from _journal(settings)
+    yield from _port(settings)
+
+
+def notices(settings: Settings) -> Iterator[str]:
+    """What is accepted and has no effect."""
+    if settings.vllm_use_v1 is not None:
+        yield "VLLM_USE_V1 is no longer needed: the engine has only this version."
+    if settings.file.upstreams is not None:
+        yield "`upstreams` in config.yml is no longer needed: the engine runs inside Kodify."
+
+
+def _model(settings: Settings) -> Iterator[str]:
+    path = settings.model_path
+    if is_local_path(path):
+        if not Path(path).is_dir():
+            yield f"MODEL names {path}, which is not a folder here: give the folder that holds the model's config.json."
+        elif not (Path(path) / "config.json").is_file():
+            yield f"MODEL names {path}, which has no config.json: give the folder that holds the model's files."
+    elif not HUB_ID.match(path):
+        yield f"MODEL names {path}, which is neither a folder here nor a hub id: give a path or `organisation/name`."
+
+
+def _preset(settings: Settings) -> Iterator[str]:
+    path = settings.preset_path
+    if path is not None and not Path(path).is_file():
+        yield f"COMPLETIONS_PREPROCESSING_CONFIG names {path}, which is not a file: give a preset or leave it unset."
+
+
+def _authorisation(settings: Settings) -> Iterator[str]:
+    users = settings.mtsai_auth or settings.auth_type == "DB"
+    if settings.mtsai_auth and settings.auth_type != "DB":
+        yield "MTSAI_AUTH=true needs AUTH_TYPE=DB: set it, or MTSAI_AUTH=false."
+    elif users and not settings.mtsai_auth:
+        yield "AUTH_TYPE=DB needs MTSAI_AUTH=true: set it, or AUTH_TYPE=NO."
+    elif users and settings.db_url is None:
+        yield "MTSAI_AUTH=true needs DB_URL: set it to the users' PostgreSQL."
+    elif users and settings.vllm_api_key is not None:
+        yield "VLLM_API_KEY and MTSAI_AUTH=true exclude each other: unset one of them."
+    elif users:
+        yield "MTSAI_AUTH=true is not served by this version: set VLLM_API_KEY for one token, or MTSAI_AUTH=false."
+
+
+def _journal(settings: Settings) -> Iterator[str]:
+    if not settings.logs:
+        return
+    needed = ("logs_db_host", "logs_db_port", "logs_db_name", "logs_db_username", "logs_db_password")
+    missing = [name.upper() for name in needed if getattr(settings, name) is None]
+    if missing:
+        yield f"LOGS=True needs {', '.join(missing)}: set them to the journal's PostgreSQL, or unset LOGS."
+    else:
+        yield "LOGS=True is not served by this version: unset LOGS."
+
+
+def _port(settings: Settings) -> Iterator[str]:
+    address = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except socket.gaierror:
+        yield f"HOST names {settings.host}, which is no address of this machine: set HOST to one, or to 0.0.0.0."
+    except PermissionError:
+        yield f"PORT {settings.port} needs rights that this process has not: set a PORT above 1023."
+    except OSError:
+        yield f"{address} is in use or not an address of this machine: set PORT or HOST to a free one."
