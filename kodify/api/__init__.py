@@ -1,0 +1,1 @@
+"""HTTP: one module a dialect, and what they share."""

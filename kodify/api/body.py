@@ -1,0 +1,59 @@
+"""Request bodies."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from kodify.errors import BadRequestError
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body's JSON object, or BadRequestError in the documented form. The content type is not looked at."""
+    return parse_json(await request.body())
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = _parse_again(data)
+    if not isinstance(value, dict):
+        complaint = {
+            "type": "model_attributes_type",
+            "loc": ("body",),
+            "msg": "Input should be a valid dictionary or object to extract fields from",
+            "input": repr(value)[:100],
+        }
+        raise BadRequestError(str([complaint]))
+    return value
+
+
+def _parse_again(data: bytes) -> Any:
+    """Where the fast parser said no, the standard one says why, or knows better (numbers of any size)."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise _not_json(error.pos, error.msg) from None
+    except UnicodeDecodeError as error:
+        raise _not_json(error.start, "Invalid UTF-8") from None
+    except (RecursionError, ValueError) as error:
+        raise _not_json(0, str(error) or "Nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _not_json(position: int, reason: str) -> BadRequestError:
+    complaint = {
+        "type": "json_invalid",
+        "loc": ("body", position),
+        "msg": "JSON decode error",
+        "input": {},
+        "ctx": {"error": reason},
+    }
+    return BadRequestError(str([complaint]))

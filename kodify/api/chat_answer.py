@@ -1,0 +1,144 @@
+"""Chat answers in OpenAI's dialect, whole and streamed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from kodify.api.streaming import DONE, EVENT_STREAM, Encoder
+from kodify.engine.base import Delta, Job, ToolCallDelta
+from kodify.protocol import openai
+
+
+class ChatWhole(Encoder):
+    """Collects every choice, then answers at once."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+        self._created = int(time.time())
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._completion_tokens = 0
+        self._cached_tokens: int | None = None
+        self._prompt_logprobs: list[dict[str, Any] | None] | None = None
+
+    def emit(self, delta: Delta) -> None:
+        if delta.finish_reason is None or self.finished:
+            return  # a whole answer comes as one delta a choice, its last
+        self._completion_tokens += len(delta.token_ids)
+        self._cached_tokens = delta.cached_tokens
+        self._prompt_logprobs = openai.prompt_logprobs(delta.prompt_logprobs)
+        called = bool(delta.tool_calls)
+        self._choices[delta.index] = {
+            "index": delta.index,
+            "message": {
+                "role": "assistant",
+                "reasoning_content": delta.reasoning,
+                "content": delta.text or None if called else delta.text,
+                "tool_calls": openai.tool_calls(delta.tool_calls),
+            },
+            "logprobs": openai.chat_logprobs(delta.logprobs),
+            "finish_reason": delta.finish_reason,
+            "stop_reason": delta.stop_reason,
+        }
+        if len(self._choices) == self._job.choices:
+            self._answer()
+
+    def _answer(self) -> None:
+        self.finished = True
+        answer = {
+            "id": self._job.id,
+            "object": "chat.completion",
+            "created": self._created,
+            "model": self._job.model,
+            "choices": [self._choices[index] for index in sorted(self._choices)],
+            "usage": openai.usage(self._job.prompt_tokens, self._completion_tokens, self._cached_tokens),
+            "prompt_logprobs": self._prompt_logprobs,
+        }
+        self.outlet.answer(orjson.dumps(answer))
+
+
+class ChatStream(Encoder):
+    """One event a delta, from a template made once for each choice."""
+
+    def __init__(self, job: Job, *, include_usage: bool, continuous_usage: bool = False) -> None:
+        super().__init__()
+        self._job = job
+        self._include_usage = include_usage
+        self._continuous = continuous_usage
+        self._running = job.choices
+        self._tokens = [0] * job.choices
+        self._cached_tokens: int | None = None
+        self._null_usage = b',"usage":null' if include_usage and not continuous_usage else b""
+        self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
+            orjson.dumps(job.id),
+            int(time.time()),
+            orjson.dumps(job.model),
+        )
+        self._prefixes = [b'%b{"index":%d,"delta":' % (self._head, index) for index in range(job.choices)]
+
+    def emit(self, delta: Delta) -> None:
+        if self.finished:
+            return
+        index = delta.index
+        self._tokens[index] += len(delta.token_ids)
+        opening = b"" if self.outlet.opened else self._open()
+        if delta.finish_reason is None:
+            plain = not (delta.tool_calls or delta.reasoning or delta.logprobs or self._continuous)
+            if plain:
+                if delta.text or delta.token_ids:
+                    self.outlet.write(
+                        b'%b%b{"content":%b},"logprobs":null,"finish_reason":null}]%b}\n\n'
+                        % (opening, self._prefixes[index], orjson.dumps(delta.text), self._null_usage)
+                    )
+                elif opening:
+                    self.outlet.write(opening)
+                return
+            self.outlet.write(opening + self._event(delta, b"null}]"))
+            return
+        self._running -= 1
+        self._cached_tokens = delta.cached_tokens
+        reasons = b'%b,"stop_reason":%b}]' % (orjson.dumps(delta.finish_reason), orjson.dumps(delta.stop_reason))
+        event = opening + self._event(delta, reasons)
+        if not self._running:
+            self.finished = True
+            event += self._usage_event() + DONE
+        self.outlet.write(event, last=self.finished)
+
+    def _open(self) -> bytes:
+        """The headers go out; the first event of each choice tells the role."""
+        self.outlet.open(200, EVENT_STREAM)
+        tail = b'{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]%b}\n\n' % self._null_usage
+        return b"".join(prefix + tail for prefix in self._prefixes)
+
+    def _event(self, delta: Delta, reasons: bytes) -> bytes:
+        return b'%b%b,"logprobs":%b,"finish_reason":%b%b}\n\n' % (
+            self._prefixes[delta.index],
+            orjson.dumps(_message(delta.text, delta.reasoning, delta.tool_calls)),
+            orjson.dumps(openai.chat_logprobs(delta.logprobs)),
+            reasons,
+            self._usage_now(delta.index) if self._continuous else self._null_usage,
+        )
+
+    def _usage_now(self, index: int) -> bytes:
+        return b',"usage":' + orjson.dumps(openai.usage(self._job.prompt_tokens, self._tokens[index], None))
+
+    def _usage_event(self) -> bytes:
+        if not self._include_usage:
+            return b""
+        usage = openai.usage(self._job.prompt_tokens, sum(self._tokens), self._cached_tokens)
+        return b'%b],"usage":%b}\n\n' % (self._head, orjson.dumps(usage))
+
+
+def _message(text: str, reasoning: str | None, calls: Sequence[ToolCallDelta]) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if text or not (reasoning or calls):
+        message["content"] = text
+    if calls:
+        message["tool_calls"] = openai.tool_call_deltas(calls)
+    return message

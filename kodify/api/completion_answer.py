@@ -1,0 +1,161 @@
+"""Text completions in OpenAI's dialect, whole and streamed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kodify.api.streaming import DONE, EVENT_STREAM, Encoder
+from kodify.engine.base import Delta, Job, TokenLogprob
+from kodify.protocol import openai
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the request asked of its answer. `keep` is `n`: of `best_of` candidates the best are kept."""
+
+    keep: int
+    echo: bool = False
+    echo_only: bool = False  # echo with max_tokens 0: the prompt alone
+    logprobs: bool = False
+    include_usage: bool = False
+    echo_texts: tuple[str, ...] = ()
+    first_tokens: tuple[str, ...] = ()
+
+
+class CompletionWhole(Encoder):
+    def __init__(self, job: Job, wishes: Wishes) -> None:
+        super().__init__()
+        self._job = job
+        self._wishes = wishes
+        self._created = int(time.time())
+        self._deltas: dict[int, Delta] = {}
+
+    def emit(self, delta: Delta) -> None:
+        if delta.finish_reason is None or self.finished:
+            return
+        self._deltas[delta.index] = delta
+        if len(self._deltas) == self._job.choices * len(self._job.prompts):
+            self._answer()
+
+    def _answer(self) -> None:
+        self.finished = True
+        kept = [delta for position in range(len(self._job.prompts)) for delta in self._best(position)]
+        tokens = 0 if self._wishes.echo_only else sum(len(delta.token_ids) for delta in self._deltas.values())
+        answer = {
+            "id": self._job.id,
+            "object": "text_completion",
+            "created": self._created,
+            "model": self._job.model,
+            "choices": [self._choice(index, delta) for index, delta in enumerate(kept)],
+            "usage": openai.usage(self._job.prompt_tokens, tokens, kept[0].cached_tokens),
+        }
+        self.outlet.answer(orjson.dumps(answer))
+
+    def _best(self, position: int) -> list[Delta]:
+        """The prompt's choices; of more candidates than asked for, those of the highest logprob a token."""
+        first = position * self._job.choices
+        own = [self._deltas[first + offset] for offset in range(self._job.choices)]
+        if len(own) == self._wishes.keep:
+            return own
+        own.sort(key=lambda delta: -(delta.cumulative_logprob or 0.0) / max(1, len(delta.token_ids)))
+        return own[: self._wishes.keep]
+
+    def _choice(self, index: int, delta: Delta) -> dict[str, Any]:
+        wishes, position = self._wishes, delta.index // self._job.choices
+        text, offset = delta.text, 0
+        positions: list[TokenLogprob | None] | None = list(delta.logprobs or ()) if wishes.logprobs else None
+        if wishes.echo:
+            text = wishes.echo_texts[position] + ("" if wishes.echo_only else text)
+            if positions is not None:
+                positions = [*(delta.prompt_logprobs or ()), *([] if wishes.echo_only else positions)]
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": openai.completion_logprobs(
+                positions, offset, wishes.first_tokens[position] if wishes.first_tokens else ""
+            ),
+            "finish_reason": delta.finish_reason,
+            "stop_reason": delta.stop_reason,
+            "prompt_logprobs": openai.prompt_logprobs(delta.prompt_logprobs),
+        }
+
+
+class CompletionStream(Encoder):
+    def __init__(self, job: Job, wishes: Wishes) -> None:
+        super().__init__()
+        self._job = job
+        self._wishes = wishes
+        count = job.choices * len(job.prompts)
+        self._running = count
+        self._tokens = 0
+        self._begun = [False] * count
+        self._offsets = [0] * count
+        self._cached_tokens: int | None = None
+        self._null_usage = b',"usage":null' if wishes.include_usage else b""
+        self._head = b'data: {"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":[' % (
+            orjson.dumps(job.id),
+            int(time.time()),
+            orjson.dumps(job.model),
+        )
+        self._prefixes = [b'%b{"index":%d,"text":' % (self._head, index) for index in range(count)]
+
+    def emit(self, delta: Delta) -> None:
+        if self.finished:
+            return
+        index, wishes = delta.index, self._wishes
+        if not self.outlet.opened:
+            self.outlet.open(200, EVENT_STREAM)
+        if not wishes.echo_only:
+            self._tokens += len(delta.token_ids)
+        text, positions = delta.text, self._positions(delta)
+        if wishes.echo and not self._begun[index]:
+            text = wishes.echo_texts[index // self._job.choices] + ("" if wishes.echo_only else text)
+        self._begun[index] = True
+        logprobs = b"null" if positions is None else self._logprobs(index, positions)
+        if delta.finish_reason is None:
+            if text or delta.token_ids:
+                self.outlet.write(
+                    b'%b%b,"logprobs":%b,"finish_reason":null}]%b}\n\n'
+                    % (self._prefixes[index], orjson.dumps(text), logprobs, self._null_usage)
+                )
+            return
+        self._running -= 1
+        self._cached_tokens = delta.cached_tokens
+        event = b'%b%b,"logprobs":%b,"finish_reason":%b,"stop_reason":%b}]%b}\n\n' % (
+            self._prefixes[index],
+            orjson.dumps(text),
+            logprobs,
+            orjson.dumps(delta.finish_reason),
+            orjson.dumps(delta.stop_reason),
+            self._null_usage,
+        )
+        if not self._running:
+            self.finished = True
+            event += self._usage_event() + DONE
+        self.outlet.write(event, last=self.finished)
+
+    def _positions(self, delta: Delta) -> list[TokenLogprob | None] | None:
+        if not self._wishes.logprobs:
+            return None
+        own: list[TokenLogprob | None] = [] if self._wishes.echo_only else list(delta.logprobs or ())
+        if self._wishes.echo and not self._begun[delta.index]:
+            return [*(delta.prompt_logprobs or ()), *own]
+        return own
+
+    def _logprobs(self, index: int, positions: list[TokenLogprob | None]) -> bytes:
+        first = self._wishes.first_tokens[index // self._job.choices] if self._wishes.first_tokens else ""
+        shown = openai.completion_logprobs(positions, self._offsets[index], first)
+        assert shown is not None
+        # Text held back for a stop string lags behind the tokens: offsets follow the tokens.
+        self._offsets[index] += sum(map(len, shown["tokens"]))
+        return orjson.dumps(shown)
+
+    def _usage_event(self) -> bytes:
+        if not self._wishes.include_usage:
+            return b""
+        usage = openai.usage(self._job.prompt_tokens, self._tokens, self._cached_tokens)
+        return b'%b],"usage":%b}\n\n' % (self._head, orjson.dumps(usage))

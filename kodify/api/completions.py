@@ -1,0 +1,71 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kodify.api.body import read_json
+from kodify.api.completion_answer import CompletionStream, CompletionWhole, Wishes
+from kodify.api.models import find_engine
+from kodify.api.streaming import Encoder, respond
+from kodify.engine.base import Engine, Job
+from kodify.errors import BadRequestError
+from kodify.preprocess import fim, ranges
+
+
+async def create(request: Request) -> Response:
+    body = await read_json(request)
+    engine = find_engine(request, body.get("model"))
+    wanted = engine.parse_completion(body)
+    max_n = request.app.state.settings.max_n
+    ranges.check(wanted, max_n)
+    keep = wanted.n or 1
+    wanted.n = ranges.best_of(body, wanted, max_n)
+    if wanted.suffix is not None:
+        _fill_in_the_middle(wanted, engine, request.app.state.preset)
+    with_logprobs = wanted.logprobs is not None
+    if wanted.n > keep and not with_logprobs:
+        wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
+    job = await engine.completion_job(wanted, f"cmpl-{uuid.uuid4().hex}")
+    wishes = _wishes(wanted, engine, job, keep=keep, with_logprobs=with_logprobs)
+    encoder: Encoder = CompletionStream(job, wishes) if wanted.stream else CompletionWhole(job, wishes)
+    return respond(request, engine, job, encoder)
+
+
+def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: bool) -> Wishes:
+    echo = bool(wanted.echo)
+    options = wanted.stream_options
+    return Wishes(
+        keep=keep,
+        echo=echo,
+        echo_only=echo and wanted.max_tokens == 0,
+        logprobs=with_logprobs,
+        include_usage=bool(options and options.include_usage),
+        echo_texts=tuple(
+            engine.vocabulary.decode(p.token_ids) if p.text is None else p.text for p in job.prompts if echo
+        ),
+        first_tokens=tuple(engine.vocabulary.decode(p.token_ids[:1]) for p in job.prompts if echo and with_logprobs),
+    )
+
+
+def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | None) -> None:
+    """Puts prefix and suffix into one prompt; the model's stops for it are added to the request's."""
+    prompts = [wanted.prompt] if isinstance(wanted.prompt, str) else wanted.prompt
+    if preset is None:
+        raise BadRequestError(
+            "suffix is not supported by this model: it has no fill-in-the-middle tokens.", param="suffix"
+        )
+    if wanted.echo:
+        raise BadRequestError("echo is not supported with suffix.", param="suffix")
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise BadRequestError("suffix needs the prompt as text.", param="suffix")
+    budget = engine.facts.context_tokens - (wanted.max_tokens or 16)
+    wanted.prompt = [
+        fim.fill_in_the_middle(preset, engine.vocabulary, prompt, wanted.suffix, budget) for prompt in prompts
+    ]
+    wanted.suffix = None
+    wanted.stop_token_ids = [*(wanted.stop_token_ids or ()), *fim.stop_ids(preset, engine.vocabulary)]

@@ -1,0 +1,65 @@
+"""The one error shape, from every exit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kodify.errors import KodifyError, MethodNotAllowedError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+
+def body(error: KodifyError) -> bytes:
+    """The documented flat fields, and the same under `error`, where OpenAI's SDKs look."""
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.status}
+    return orjson.dumps({"object": "error", **fields, "error": fields})
+
+
+def headers(error: KodifyError) -> list[tuple[bytes, bytes]]:
+    found = [(b"content-type", b"application/json")]
+    if error.retry_after_s is not None:
+        found.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.status == 401:
+        found.append((b"www-authenticate", b"Bearer"))
+    return found
+
+
+def response(error: KodifyError) -> Response:
+    answer = Response(body(error), status_code=error.status)
+    answer.raw_headers = [*headers(error), *((k, v) for k, v in answer.raw_headers if k == b"content-length")]
+    return answer
+
+
+def public(error: Exception) -> KodifyError:
+    """What the client is told: a bug tells the log everything and the client nothing."""
+    if isinstance(error, KodifyError):
+        return error
+    log.error("a bug", exc_info=error)
+    return KodifyError()
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    return response(public(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known: dict[int, KodifyError] = {404: NotFoundError(), 405: MethodNotAllowedError()}
+    answer = response(known.get(error.status_code) or KodifyError(error.detail))
+    if error.headers:
+        answer.headers.update(error.headers)
+    return answer
+
+
+HANDLERS: dict[Any, Callable[[Request, Exception], Coroutine[Any, Any, Response]]] = {
+    KodifyError: _known,
+    HTTPException: _http,
+    Exception: _known,
+}

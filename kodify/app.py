@@ -1,0 +1,89 @@
+"""The map: every route, every layer, what starts and what stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from kodify import auth
+from kodify.api import chat, completions, errors, health, models
+from kodify.api.guard import guard
+from kodify.api.middleware import AccessMetrics, BodyLimit, RequestId
+from kodify.engine.base import Engine
+from kodify.errors import ConfigError, UnavailableError
+from kodify.metrics import Metrics
+from kodify.preprocess.fim import choose_preset
+from kodify.settings import Settings
+
+ROUTES = [
+    Route("/v1/chat/completions", guard("user", chat.create), methods=["POST"]),
+    Route("/v1/completions", guard("user", completions.create), methods=["POST"]),
+    Route("/v1/models", guard("user", models.show), methods=["GET"]),
+    Route("/health", guard("public", health.health), methods=["GET"]),
+    Route("/ready", guard("public", health.ready), methods=["GET"]),
+    Route("/metrics", guard("public", health.metrics), methods=["GET"]),
+]
+
+
+def build_app(
+    settings: Settings, engine: Engine, on_settled: Callable[[Exception | None], None] | None = None
+) -> Starlette:
+    """`on_settled` is told once: None when requests can come, or why the engine did not start."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(app, on_settled or (lambda error: None)))
+        try:
+            if settings.wait_vllm:
+                await loading
+                if not app.state.ready:
+                    raise UnavailableError("The engine did not start.")
+            yield
+        finally:
+            app.state.ready = False
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await engine.stop()
+
+    app = Starlette(
+        routes=ROUTES,
+        lifespan=lifespan,
+        exception_handlers=errors.HANDLERS,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessMetrics, metrics=metrics),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.state.settings = settings
+    app.state.engine = engine
+    app.state.auth = auth.build(settings)
+    app.state.metrics = metrics
+    app.state.preset = None
+    app.state.ready = False
+    return app
+
+
+async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) -> None:
+    """The engine, then what depends on its tokenizer."""
+    engine: Engine = app.state.engine
+    settings: Settings = app.state.settings
+    patience_s = settings.wait_vllm_attempts * settings.wait_vllm_timeout_s if settings.wait_vllm else None
+    try:
+        async with asyncio.timeout(patience_s):
+            await engine.start()
+        app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
+    except TimeoutError:
+        on_settled(ConfigError(f"The engine was not ready after {patience_s:g} s: raise WAIT_VLLM_ATTEMPTS."))
+        return
+    except Exception as error:
+        on_settled(error)
+        return
+    app.state.ready = True
+    on_settled(None)

@@ -1,0 +1,14 @@
+"""No authorisation: everybody may use the models. For a laptop, or behind a gateway that has its own."""
+
+from __future__ import annotations
+
+from kodify.auth.base import Principal
+
+_ANYBODY = Principal(None, frozenset({"user"}))
+
+
+class DummyAuth:
+    label = "off"
+
+    async def identify(self, token: str | None) -> Principal:
+        return _ANYBODY

@@ -1,0 +1,118 @@
+"""The command line: `kodify serve`, `kodify check`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from kodify import __version__, terminal, verdicts
+from kodify.errors import KodifyError
+from kodify.settings import Settings
+
+app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
+
+Model = Annotated[str | None, typer.Option(help="Folder of the model, or its hub id (MODEL).")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (PORT).")]
+ConfigPath = Annotated[str | None, typer.Option(help="Path of a config.yml (CONFIG).")]
+
+
+@app.command()
+def serve(model: Model = None, host: Host = None, port: Port = None, config: ConfigPath = None) -> None:
+    """Load the model and serve it until told to stop."""
+    settings = _load_settings(model=model, host=host, port=port, config=config)
+    try:
+        verdicts.refuse_to_start(settings)
+    except KodifyError as error:
+        terminal.refuse(error)
+        raise typer.Exit(1) from None
+    _configure_logging(settings)
+    for notice in verdicts.notices(settings):
+        logging.getLogger("kodify").warning(notice)
+
+    from kodify.engine.vllm import VllmEngine
+    from kodify.server import end_children
+    from kodify.server import serve as serve_app
+
+    code = _run(serve_app(settings, VllmEngine(settings)))
+    end_children()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is shut down; the interpreter's own end would print triton's reports of leaked functions.
+    os._exit(code)
+
+
+@app.command()
+def check(model: Model = None, host: Host = None, port: Port = None, config: ConfigPath = None) -> None:
+    """Print the effective settings, secrets masked, and whether Kodify would start with them."""
+    settings = _load_settings(model=model, host=host, port=port, config=config)
+    for name, value in settings.shown().items():
+        typer.echo(f"{name}={value}")
+    for notice in verdicts.notices(settings):
+        typer.echo(f"note: {notice}")
+    found = list(verdicts.problems(settings))
+    if not found:
+        found = _argument_problems(settings)
+    for problem in found:
+        typer.echo(f"problem: {problem}", err=True)
+    typer.echo("Kodify would not start." if found else "Kodify would start.")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if settings.log_level == "debug":
+        return
+    for name, level in {"vllm": logging.ERROR, "uvicorn": logging.WARNING, "asyncio": logging.WARNING}.items():
+        logging.getLogger(name).setLevel(level)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _load_settings(**given: object) -> Settings:
+    try:
+        return Settings.load(**given)
+    except KodifyError as error:
+        terminal.refuse(error)
+        raise typer.Exit(1) from None
+
+
+def _argument_problems(settings: Settings) -> list[str]:
+    from kodify.engine.vllm_arguments import engine_arguments, prepare_environment
+
+    prepare_environment(settings)
+    try:
+        engine_arguments(settings)
+    except KodifyError as error:
+        return [error.message]
+    return []
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """On uvloop where it is installed (it is, outside Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return int(uvloop.run(main))
+
+
+def main() -> None:
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

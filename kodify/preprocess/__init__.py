@@ -1,0 +1,1 @@
+"""A request into a prompt: pure functions."""

@@ -1,0 +1,94 @@
+"""What an administrator sees: the progress, the block when it serves, the sentence when it does not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from kodify import __version__
+from kodify.engine.base import EngineFacts
+from kodify.errors import KodifyError
+from kodify.settings import Settings
+
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_PLAIN_INTERVAL_S = 10.0
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def refuse(error: Exception) -> None:
+    """One sentence on standard error; the trace only where it is a bug."""
+    if isinstance(error, KodifyError):
+        print(f"kodify: {error.message}", file=sys.stderr, flush=True)
+    else:
+        logging.getLogger(__name__).error("Kodify did not start", exc_info=error)
+        print(f"kodify: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """What is being waited for and for how long: one moving line on a terminal, a line now and then in a log.
+
+    Drawn from a thread: while a model loads, the event loop can be held up for half a second.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _draw(self) -> None:
+        live = sys.stderr.isatty()
+        frame = 0
+        if not live:
+            print(f"kodify: {self._label} …", file=sys.stderr, flush=True)
+        while not self._ended.wait(0.1 if live else _PLAIN_INTERVAL_S):
+            seconds = int(time.monotonic() - self._started)
+            if live:
+                frame += 1
+                sign = _FRAMES[frame % len(_FRAMES)]
+                print(f"\r{sign} {self._label} … {seconds} s ", end="", file=sys.stderr, flush=True)
+            else:
+                print(f"kodify: {self._label} … {seconds} s", file=sys.stderr, flush=True)
+        if live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def started_block(settings: Settings, facts: EngineFacts, state: Any, seconds: float) -> str:
+    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    token = ' -H "Authorization: Bearer $VLLM_API_KEY"' if settings.vllm_api_key is not None else ""
+    curl = (
+        f"curl {address}/v1/completions{token} -H 'Content-Type: application/json' "
+        f"""-d '{{"model": "{facts.names[0]}", "prompt": "def main():", "max_tokens": 32}}'"""
+    )
+    rows = {
+        "model": f"{', '.join(facts.names)}  ({facts.path})",
+        "device": f"{facts.device}, {facts.details.get('dtype', '')}, {facts.details.get('parallel', '')}",
+        "KV cache": f"{facts.kv_cache_tokens:,} tokens, context {facts.context_tokens:,}",
+        "FIM": state.preset.name if state.preset is not None else "none: the model has no such tokens",
+        "auth": state.auth.label,
+        "journal": "off",
+        "address": address,
+    }
+    lines = [f"Kodify {__version__} is ready, after {seconds:.1f} s", *(f"  {k:<9} {v}" for k, v in rows.items())]
+    return "\n".join([*lines, "Try:", f"  {curl}"])
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
