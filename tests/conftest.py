@@ -1,0 +1,100 @@
+"""Fixtures that several folders use: an app on the scripted engine, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from kodify.app import build_app
+from kodify.engine.base import Engine
+from kodify.engine.scripted import Script, ScriptedEngine
+from kodify.settings import Settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Served:
+    """An app that answers on a port of this machine, in a thread of its own."""
+
+    url: str
+    app: Starlette
+    engine: Engine
+    loop: asyncio.AbstractEventLoop
+
+    def client(self, **headers: str) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, engine: Engine) -> Iterator[Served]:
+    port = free_port()
+    app = build_app(settings, engine)
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, lifespan="on")
+    server = uvicorn.Server(config)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the app did not start")
+        thread.join(0.01)
+    try:
+        yield Served(f"http://127.0.0.1:{port}", app, engine, loops[0])
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The defaults: nothing of this machine's environment or .env gets in."""
+    for field in Settings.model_fields.values():
+        if field.alias:
+            monkeypatch.delenv(field.alias, raising=False)
+    return Settings(_env_file=None)
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Serve]:
+    """serve(script, MAX_N=…): an app on the scripted engine, ended with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(script: Script | None = None, **variables: object) -> Served:
+            given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+            own = settings.model_copy(
+                update={given[k]: v for k, v in variables.items()},
+            )
+            return stack.enter_context(serving(own, ScriptedEngine(script or Script())))
+
+        yield start
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Waits for what happens on the server's side; fails when it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

@@ -1,0 +1,72 @@
+"""The walls between the rooms: who may import whom, and no import cycles."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kodify
+
+ROOT = Path(kodify.__file__).parent
+
+# Room: the kodify modules that it may import, beside itself. What is not listed may import anything.
+MAY_IMPORT: dict[str, set[str]] = {
+    "kodify.errors": set(),
+    "kodify.config_file": {"kodify.errors"},
+    "kodify.settings": {"kodify.errors", "kodify.config_file"},
+    "kodify.metrics": {"kodify"},
+    "kodify.engine.base": set(),
+    "kodify.engine.scripted": {"kodify.engine.base", "kodify.errors"},
+    "kodify.engine": {"kodify.errors", "kodify.settings"},
+    "kodify.protocol": {"kodify.engine.base"},
+    "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
+    "kodify.generation": {"kodify.engine.base", "kodify.metrics", "kodify.errors"},
+    "kodify.auth": {"kodify.errors", "kodify.settings"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = ("kodify", *path.relative_to(ROOT).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """The kodify modules that a module imports anywhere in it, type-checking blocks included."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return {module for module in found if module in MODULES and module != name}
+
+
+def room_of(name: str) -> str | None:
+    """The longest entry of the table that the module belongs to."""
+    return max((room for room in MAY_IMPORT if name == room or name.startswith(room + ".")), key=len, default=None)
+
+
+def test_there_are_no_import_cycles() -> None:
+    TopologicalSorter({name: imports(name) for name in MODULES}).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_room_imports_only_what_it_may(name: str) -> None:
+    room = room_of(name)
+    if room is None:
+        return
+    allowed = MAY_IMPORT[room]
+    for module in imports(name):
+        inside = module == room or module.startswith(room + ".")
+        assert inside or module in allowed, f"{name} imports {module}"
