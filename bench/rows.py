@@ -1,0 +1,139 @@
+"""Owns the rows of the comparison: which command and environment each one runs, and what may keep it from running."""
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from bench.gateway import API_KEY_VARIABLE
+from bench.pace import PACE_FILE_VARIABLE
+from bench.plan import EngineKind
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+KODIFY_COMMAND = Path(sys.executable).with_name("kodify")
+MODEL_NAME = "bench"
+DTYPE = "bfloat16"
+LIMITS = ("--max-model-len=2048", "--max-num-seqs=256", "--max-num-batched-tokens=16384", "--block-size=32")
+EXECUTORS = {EngineKind.DOUBLE: "bench.double.EngineDouble", EngineKind.NANO: "uni"}
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "SSL_CERT_FILE")
+
+
+class Row(StrEnum):
+    VLLM = "a"
+    VLLM_TUNED = "a2"
+    GATEWAY = "b"
+    KODIFY = "c"
+    KODIFY_FULL = "d"
+    BARE = "bare"
+
+
+KODIFY_FULL_HAS_ON = "one-token auth"
+TITLES = {
+    Row.VLLM: "vLLM's server",
+    Row.VLLM_TUNED: "vLLM's server, fastokens",
+    Row.GATEWAY: "gateway before vLLM's server",
+    Row.KODIFY: "Kodify, nothing on",
+    Row.KODIFY_FULL: f"Kodify, {KODIFY_FULL_HAS_ON} on",
+    Row.BARE: "bare AsyncLLM.generate()",
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all rows share: the model, the engine and the token that clients send."""
+
+    engine: EngineKind
+    model: Path
+    api_key: str
+    pace_file: Path
+
+
+@dataclass(frozen=True)
+class Launch:
+    command: list[str]
+    environment: dict[str, str]
+
+
+def find_obstacle(row: Row) -> str | None:
+    """Return why a row can't run here, or None."""
+    match row:
+        case Row.VLLM_TUNED if importlib.util.find_spec("fastokens") is None:
+            return "the package fastokens is not installed"
+        case Row.KODIFY | Row.KODIFY_FULL if importlib.util.find_spec("kodify") is None:
+            return "kodify can't be imported"
+        case Row.KODIFY | Row.KODIFY_FULL if not KODIFY_COMMAND.exists():
+            return f"there is no command {KODIFY_COMMAND}: install the project into this environment"
+        case _:
+            return None
+
+
+def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launch:
+    environment = _base_environment(setup)
+    match row:
+        case Row.VLLM:
+            return Launch(_vllm_command(setup, port), environment)
+        case Row.VLLM_TUNED:
+            return Launch(_vllm_command(setup, port), environment | {"VLLM_USE_FASTOKENS": "1"})
+        case Row.GATEWAY:
+            upstream = f"http://127.0.0.1:{upstream_port}"
+            command = [sys.executable, "-m", "bench.gateway", f"--port={port}", f"--upstream={upstream}"]
+            return Launch(command, environment | {API_KEY_VARIABLE: setup.api_key})
+        case Row.KODIFY:
+            return Launch([str(KODIFY_COMMAND), "serve"], environment | _kodify_environment(setup, port))
+        case Row.KODIFY_FULL:
+            settings = _kodify_environment(setup, port) | _everything_on(setup)
+            return Launch([str(KODIFY_COMMAND), "serve"], environment | settings)
+        case Row.BARE:
+            return Launch([sys.executable, "-m", "bench.bare", *_engine_options(setup)], environment)
+
+
+def _everything_on(setup: Setup) -> dict[str, str]:
+    """Kodify's users, preprocessing and journal join here as they land; `KODIFY_FULL_HAS_ON` names what is on."""
+    return {"VLLM_API_KEY": setup.api_key}
+
+
+def _base_environment(setup: Setup) -> dict[str, str]:
+    """A clean environment: no setting of the shell that started the benchmark reaches a row."""
+    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+    environment = inherited | {
+        "PYTHONPATH": str(REPOSITORY),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        PACE_FILE_VARIABLE: str(setup.pace_file),
+    }
+    if EXECUTORS[setup.engine] == "uni":
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # on CPU vLLM allows the executor `uni` only with it
+        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))  # a core for the front end
+    return environment
+
+
+def _vllm_command(setup: Setup, port: int) -> list[str]:
+    quiet = ["--disable-uvicorn-access-log", "--uvicorn-log-level=warning", "--no-enable-log-requests"]
+    server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host=127.0.0.1", f"--port={port}"]
+    return [*server, *quiet, *_engine_options(setup)]
+
+
+def _engine_options(setup: Setup) -> list[str]:
+    named = [f"--model={setup.model}", f"--served-model-name={MODEL_NAME}", f"--dtype={DTYPE}", "--enforce-eager"]
+    return [*named, *_shared_options(setup)]
+
+
+def _shared_options(setup: Setup) -> list[str]:
+    return [*LIMITS, f"--distributed-executor-backend={EXECUTORS[setup.engine]}"]
+
+
+def _kodify_environment(setup: Setup, port: int) -> dict[str, str]:
+    return {
+        "MODEL": str(setup.model),
+        "SERVED_MODEL_NAME": MODEL_NAME,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DTYPE": DTYPE,
+        "EAGER": "1",
+        "ADDITIONAL_ARGS": " ".join(_shared_options(setup)),
+    }
