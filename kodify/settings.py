@@ -94,7 +94,13 @@ class Settings(BaseSettings):
         None, alias="LOGS_DB_PASSWORD", description="The journal's PostgreSQL: password."
     )
 
-    # accepted from older installations
+    # handed on, or accepted from older installations
+    pytorch_cuda_alloc_conf: str | None = Field(
+        None, alias="PYTORCH_CUDA_ALLOC_CONF", description="Handed to PyTorch; `expandable_segments:True` saves memory."
+    )
+    nvidia_visible_devices: str | None = Field(
+        None, alias="NVIDIA_VISIBLE_DEVICES", description="Handed to NVIDIA's container runtime: which GPUs to use."
+    )
     vllm_use_v1: str | None = Field(
         None, alias="VLLM_USE_V1", description="Accepted and no longer needed: the engine has only this version."
     )
@@ -198,5 +204,6 @@ def _sentence(error: ValidationError) -> str:
     field = Settings.model_fields.get(name)
     name = field.alias if field is not None and field.alias else name
     message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    message = message.removeprefix("Input should be ").removeprefix("must be ")
+    message = f"must be {message}" if message != first["msg"] else message[:1].lower() + message[1:]
     return f"{name} {message}, got {first['input']!r}."

@@ -120,6 +120,8 @@ def export(model: Qwen2ForCausalLM, out: Path) -> None:
     model.config.pad_token_id = ends[0]
     model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[0])
     model.save_pretrained(out)
+    for path in out.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner alone
 
 
 def report(out: Path) -> dict[str, float]:

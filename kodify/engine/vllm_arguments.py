@@ -35,6 +35,10 @@ class ServingFlags:
 def prepare_environment(settings: Settings) -> None:
     """vLLM reads these when it is imported; its own command line sets the first, an embedder must."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", settings.vllm_worker_multiproc_method)
+    for name in ("pytorch_cuda_alloc_conf", "nvidia_visible_devices"):  # they may stand in .env only
+        value = getattr(settings, name)
+        if value is not None:
+            os.environ.setdefault(name.upper(), value)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "DEBUG" if settings.log_level == "debug" else "ERROR")
     if settings.log_level != "debug":  # quiet the engine's own process too
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

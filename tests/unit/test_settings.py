@@ -63,11 +63,11 @@ def test_config_yml_names_the_model_and_model_overrides_it(monkeypatch: pytest.M
     [
         ("GPUUTIL", "1.5", "GPUUTIL must be a share above 0 and up to 1, got '1.5'."),
         ("GPUUTIL", "0", "GPUUTIL must be a share above 0 and up to 1, got '0'."),
-        ("GPUUTIL", "much", "GPUUTIL input should be a valid number"),
+        ("GPUUTIL", "much", "GPUUTIL must be a valid number"),
         ("DTYPE", "int3", "DTYPE must be one of auto, half, float16, bfloat16, float, float32, got 'int3'."),
-        ("PORT", "99999", "PORT input should be less than or equal to 65535"),
-        ("AUTH_TYPE", "LDAP", "AUTH_TYPE input should be 'NO' or 'DB', got 'LDAP'."),
-        ("MAX_N", "0", "MAX_N input should be greater than or equal to 1"),
+        ("PORT", "99999", "PORT must be less than or equal to 65535"),
+        ("AUTH_TYPE", "LDAP", "AUTH_TYPE must be 'NO' or 'DB', got 'LDAP'."),
+        ("MAX_N", "0", "MAX_N must be greater than or equal to 1"),
         ("CONFIG", "nowhere.yml", "CONFIG names nowhere.yml, which can't be read: No such file or directory."),
     ],
 )

@@ -143,6 +143,13 @@ def test_a_model_that_cant_be_loaded_ends_with_one_sentence(tmp_path: Path) -> N
     assert "Traceback" not in log
 
 
+def test_all_processes_together_fit_a_laptop(nano: Process) -> None:
+    body = {"model": MODEL, "prompt": "x = 1\n" * 600, "max_tokens": 200, "ignore_eos": True}
+    assert httpx.post(f"{nano.url}/v1/completions", json=body, timeout=120).status_code == 200
+    resident = sum(process.memory_info().rss for process in nano.family())
+    assert resident < 3 * 10**9, f"{resident / 1e9:.2f} GB"
+
+
 def test_a_thousand_requests_given_up_midway_leave_nothing_behind(nano: Process) -> None:
     def running() -> int:
         return int(httpx.get(f"{nano.url}/ready", timeout=30).json()["running"])
