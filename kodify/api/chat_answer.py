@@ -89,7 +89,7 @@ class ChatStream(Encoder):
         if delta.finish_reason is None:
             plain = not (delta.tool_calls or delta.reasoning or delta.logprobs or self._continuous)
             if plain:
-                if delta.text or delta.token_ids:
+                if delta.text:  # a step may add half a character, or text held back for a stop string: no event
                     self.outlet.write(
                         b'%b%b{"content":%b},"logprobs":null,"finish_reason":null}]%b}\n\n'
                         % (opening, self._prefixes[index], orjson.dumps(delta.text), self._null_usage)

@@ -117,7 +117,7 @@ class CompletionStream(Encoder):
         self._begun[index] = True
         logprobs = b"null" if positions is None else self._logprobs(index, positions)
         if delta.finish_reason is None:
-            if text or delta.token_ids:
+            if text or positions:
                 self.outlet.write(
                     b'%b%b,"logprobs":%b,"finish_reason":null}]%b}\n\n'
                     % (self._prefixes[index], orjson.dumps(text), logprobs, self._null_usage)

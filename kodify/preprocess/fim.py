@@ -28,6 +28,8 @@ class Preset(BaseModel):
     stop: tuple[str, ...] = ()
     # Of the context left beside the completion; what the suffix does not use goes to the prefix.
     suffix_share: float = Field(0.25, gt=0, lt=1)
+    # For a model that was trained on short pieces only.
+    max_prompt_tokens: int | None = Field(None, ge=16)
 
     @property
     def markers(self) -> tuple[str, str, str]:
@@ -77,6 +79,8 @@ def fill_in_the_middle(
     preset: Preset, vocabulary: Vocabulary, prefix: str, suffix: str, budget_tokens: int
 ) -> list[int]:
     """At most `budget_tokens` ids: the prefix loses its start and the suffix its end, never a marker."""
+    if preset.max_prompt_tokens is not None:
+        budget_tokens = min(budget_tokens, preset.max_prompt_tokens)
     room = max(0, budget_tokens - 3)
     before, after = vocabulary.encode_plain(prefix), vocabulary.encode_plain(suffix)
     for_suffix = min(len(after), max(int(room * preset.suffix_share), room - len(before)))

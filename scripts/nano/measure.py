@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from .corpus import Source
 
-PREFIX_TOKENS = 1000
-SUFFIX_TOKENS = 300
+PREFIX_TOKENS = 300
+SUFFIX_TOKENS = 100
 LINE_TOKENS = 48
 
 

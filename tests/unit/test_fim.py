@@ -42,6 +42,11 @@ def test_a_budget_is_kept_and_used(prefix: str, suffix: str, budget: int) -> Non
     assert suffix.startswith("".join(map(chr, after)))
 
 
+def test_a_preset_may_bound_the_prompt() -> None:
+    bounded = PRESET.model_copy(update={"max_prompt_tokens": 50})
+    assert len(fim.fill_in_the_middle(bounded, VOCABULARY, "p" * 100, "s" * 100, 1000)) == 50
+
+
 def test_neither_side_starves_while_the_other_has_room() -> None:
     ids = fim.fill_in_the_middle(PRESET, VOCABULARY, "p" * 1000, "s" * 1000, 103)
     assert (ids.count(ord("p")), ids.count(ord("s"))) == (75, 25)
