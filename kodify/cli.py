@@ -44,9 +44,8 @@ def serve(model: Model = None, host: Host = None, port: Port = None, config: Con
     code = _run(serve_app(settings, VllmEngine(settings)))
     end_children()
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All is shut down; the interpreter's own end would print triton's reports of leaked functions.
+    # All is shut down; the interpreter's own end would print triton's reports of leaked functions, and wait for a
+    # load that was broken off. Everything printed so far has been flushed.
     os._exit(code)
 
 

@@ -49,7 +49,7 @@ async def serve(settings: Settings, engine: Engine) -> int:
     started = time.monotonic()
     app = build_app(settings, engine, settle)
     server = Server(_uvicorn_config(app, settings))
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(_exit_code(server))
     error: Exception | None = None
     with terminal.Progress(f"loading {settings.served_names[0]}"):
         waited: set[asyncio.Future[Any]] = {settled, serving}
@@ -61,11 +61,17 @@ async def serve(settings: Settings, engine: Engine) -> int:
         else:
             terminal.refuse(error)
             server.should_exit = True
+    code = await serving
+    return code if error is None else 1
+
+
+async def _exit_code(server: Server) -> int:
+    """uvicorn's way to say that it could not bind is SystemExit, which would tear the event loop down."""
     try:
-        await serving
-    except SystemExit:  # uvicorn's way to say that it could not bind; its log says why
-        return 1
-    return 0 if error is None else 1
+        await server.serve()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def end_children(patience_s: float = 5) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
+import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 
@@ -52,9 +55,9 @@ class VllmEngine:
     async def start(self) -> None:
         """Raises ConfigError where the model can't be loaded as configured; the log has the trace."""
         prepare_environment(self._settings)
-        engine, flags = await asyncio.to_thread(self._load)
+        engine, flags = await _in_thread(self._load)
         self._engine = engine
-        await asyncio.to_thread(self._equip, engine, flags)
+        await _in_thread(lambda: self._equip(engine, flags))
 
     async def stop(self) -> None:
         for path in (self._direct, self._generator):
@@ -112,7 +115,11 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         # fastokens prints a line on standard output when it is put in place.
-        quiet = contextlib.nullcontext() if self._settings.log_level == "debug" else contextlib.redirect_stdout(None)
+        quiet = (
+            contextlib.nullcontext()
+            if self._settings.log_level == "debug"
+            else contextlib.redirect_stdout(io.StringIO())
+        )
         try:
             with quiet:
                 return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER), flags
@@ -165,6 +172,34 @@ class VllmEngine:
                 "parallel": f"tensor {parallel.tensor_parallel_size}, pipeline {parallel.pipeline_parallel_size}",
             },
         )
+
+
+async def _in_thread(work: Callable[[], Part]) -> Part:
+    """As asyncio.to_thread, in a thread that nobody waits for: a signal ends a process whose load would go on
+    for minutes."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Part] = loop.create_future()
+
+    def settle(result: Part | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(cast(Part, result))
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: Part | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="engine-load", daemon=True).start()
+    return await done
 
 
 def _device_name(config: Any) -> str:

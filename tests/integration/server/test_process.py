@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.conftest import eventually
@@ -95,7 +96,7 @@ def test_it_opens_its_port_at_once_tells_its_progress_and_ends_cleanly(tmp_path:
     finally:
         code = process.stop(signal.SIGTERM)
     assert code == 0
-    assert not [p for p in family if p.is_running() and p.status() != "zombie"], "a process was left behind"
+    assert psutil.wait_procs(family, timeout=10)[1] == [], "a process was left behind"
     log = process.log.read_text()
     assert log.startswith(f"kodify: loading {MODEL} …\n")
     block = log[log.index("Kodify ") :]
@@ -113,7 +114,7 @@ def test_a_signal_while_loading_ends_it_and_leaves_no_process(tmp_path: Path) ->
         family = process.family()
     finally:
         assert process.stop() == 0
-    eventually(lambda: not [p for p in family if p.is_running() and p.status() != "zombie"])
+    assert psutil.wait_procs(family, timeout=10)[1] == [], "a process was left behind"
 
 
 def _first_answer(process: Process) -> httpx.Response:
