@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
@@ -122,6 +123,7 @@ class VllmEngine:
         )
         try:
             with quiet:
+                _use_fast_tokenizer()
                 return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER), flags
         except KodifyError:
             raise
@@ -172,6 +174,17 @@ class VllmEngine:
                 "parallel": f"tensor {parallel.tensor_parallel_size}, pipeline {parallel.pipeline_parallel_size}",
             },
         )
+
+
+def _use_fast_tokenizer() -> None:
+    """fastokens: the same ids, some thirty times faster on a prompt of a thousand tokens.
+
+    Put in place here, not by VLLM_USE_FASTOKENS, which the engine's own process, that needs none, would heed too.
+    """
+    if find_spec("fastokens") is not None:
+        from vllm.tokenizers.fastokens import apply_fastokens_patch
+
+        apply_fastokens_patch()
 
 
 async def _in_thread(work: Callable[[], Part]) -> Part:
