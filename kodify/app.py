@@ -61,6 +61,7 @@ def build_app(
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
+    app.router.redirect_slashes = False  # one address a route; another is 404, in the one shape
     app.state.settings = settings
     app.state.engine = engine
     app.state.auth = auth.build(settings)

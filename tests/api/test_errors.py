@@ -29,7 +29,8 @@ def assert_error(answer: httpx.Response, status: int, type_: str, message: str |
 
 def test_unknown_path_and_wrong_method(serve: Serve) -> None:
     with serve().client() as client:
-        assert_error(client.get("/nowhere"), 404, "NotFoundError", "Not Found")
+        for path in ("/nowhere", "/health/", "/v1/models/"):
+            assert_error(client.get(path), 404, "NotFoundError", "Not Found")
         answer = client.get("/v1/chat/completions")
         assert_error(answer, 405, "MethodNotAllowedError", "Method Not Allowed")
         assert answer.headers["allow"] == "POST"
