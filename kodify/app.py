@@ -39,9 +39,10 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(app, on_settled or (lambda error: None)))
+        app.state.loading = loading
         try:
             if settings.wait_vllm:
-                await loading
+                await asyncio.wait({loading})
                 if not app.state.ready:
                     raise UnavailableError("The engine did not start.")
             yield
@@ -80,8 +81,9 @@ async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) 
         async with asyncio.timeout(patience_s):
             await engine.start()
         app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
-    except TimeoutError:
-        on_settled(ConfigError(f"The engine was not ready after {patience_s:g} s: raise WAIT_VLLM_ATTEMPTS."))
+    except TimeoutError as error:
+        late = ConfigError(f"The engine was not ready after {patience_s} s: raise WAIT_VLLM_ATTEMPTS.")
+        on_settled(error if patience_s is None else late)
         return
     except Exception as error:
         on_settled(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,7 +16,7 @@ class _Entry(BaseModel):
 
 
 class ModelEntry(_Entry):
-    name: str | list[str]
+    name: str | Annotated[list[str], Field(min_length=1)]
     path: str
     task: Literal["generate"] = "generate"
     args: str = ""
@@ -51,6 +51,8 @@ def read_config_file(path: Path) -> ConfigFile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: {error.problem}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}, line 1: it can't be read: {str(error).splitlines()[0]}.") from None
     if data is None:
         return ConfigFile()
     try:

@@ -53,8 +53,10 @@ async def run(
     try:
         await client_left()
     finally:
-        if not answer.finished:
+        # A job that failed may still be running for its other prompts.
+        if observed.failed or not answer.finished:
             ticket.cancel()
+        if not answer.finished:
             metrics.cancelled.inc()
         metrics.observe_generation(
             prompt_tokens=job.prompt_tokens,

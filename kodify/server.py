@@ -9,6 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -16,6 +17,7 @@ import uvicorn
 from kodify import terminal
 from kodify.app import build_app
 from kodify.engine.base import Engine
+from kodify.http_protocol import Protocol
 from kodify.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,12 @@ GRACE_S = 30
 
 
 class Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """uvicorn looks at the signal only after the start-up, which with WAIT_VLLM is the whole load."""
+        super().handle_exit(sig, frame)
+        if not self.started and (loading := getattr(self.config.app.state, "loading", None)) is not None:  # type: ignore[union-attr]
+            loading.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own raises the signal again after serving: the process would die before the engine is
@@ -70,7 +78,7 @@ async def _exit_code(server: Server) -> int:
     try:
         await server.serve()
     except SystemExit as end:
-        return int(end.code or 0)
+        return 0 if server.should_exit else int(end.code or 0)
     return 0
 
 
@@ -91,6 +99,8 @@ def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         port=settings.port,
         log_config=None,
         access_log=False,
+        http=Protocol,
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kodify.config_file import ConfigFile, read_config_file
@@ -14,6 +15,9 @@ from kodify.errors import ConfigError
 NANO_PATH = Path(__file__).parent / "nano"
 NANO_NAME = "kodify-nano"
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+
+
+_SECRET_ARGUMENT = re.compile(r"(--[\w-]*(?:token|key|password|secret)\s*[= ]\s*)\S+")
 
 
 class Settings(BaseSettings):
@@ -108,7 +112,12 @@ class Settings(BaseSettings):
         "spawn", alias="VLLM_WORKER_MULTIPROC_METHOD", description="Handed to vLLM; it starts its processes this way."
     )
 
-    file: ConfigFile = Field(default_factory=ConfigFile, exclude=True)
+    _file: ConfigFile = PrivateAttr(default_factory=ConfigFile)
+
+    @property
+    def file(self) -> ConfigFile:
+        """config.yml, or an empty one."""
+        return self._file
 
     @field_validator("gpuutil")
     @classmethod
@@ -135,10 +144,13 @@ class Settings(BaseSettings):
             settings = cls(**given)
         except ValidationError as error:
             raise ConfigError(_sentence(error)) from None
+        except UnicodeDecodeError:
+            raise ConfigError(".env is not UTF-8: save it as such.") from None
         path = settings.config or ("config.yml" if Path("config.yml").is_file() else None)
         if path is None:
             return settings
-        return settings.model_copy(update={"file": read_config_file(Path(path))})
+        settings._file = read_config_file(Path(path))
+        return settings
 
     @property
     def model_path(self) -> str:
@@ -154,8 +166,9 @@ class Settings(BaseSettings):
     @property
     def served_names(self) -> list[str]:
         """At least one; the first is the name that answers carry."""
-        if self.served_model_name:
-            return [name for part in self.served_model_name.split(",") if (name := part.strip())]
+        given = [name for part in (self.served_model_name or "").split(",") if (name := part.strip())]
+        if given:
+            return given
         if self.model is None and self.file.models:
             return self.file.models[0].names
         if self.is_nano:
@@ -183,6 +196,7 @@ class Settings(BaseSettings):
             if isinstance(value, SecretStr):
                 value = "********" if value.get_secret_value() else ""
             values[field.alias] = "" if value is None else str(value)
+        values["ADDITIONAL_ARGS"] = _SECRET_ARGUMENT.sub(r"\1********", self.additional_args)
         values["MODEL"] = self.model_path
         values["SERVED_MODEL_NAME"] = ", ".join(self.served_names)
         return values

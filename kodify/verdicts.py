@@ -85,7 +85,7 @@ def _port(settings: Settings) -> Iterator[str]:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         yield f"HOST names {settings.host}, which is no address of this machine: set HOST to one, or to 0.0.0.0."
     except PermissionError:
         yield f"PORT {settings.port} needs rights that this process has not: set a PORT above 1023."

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from kodify.app import build_app
 from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
+from kodify.http_protocol import Protocol
 from kodify.settings import Settings
 
 
@@ -44,7 +45,7 @@ class Served:
 def serving(settings: Settings, engine: Engine) -> Iterator[Served]:
     port = free_port()
     app = build_app(settings, engine)
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, lifespan="on")
+    config = uvicorn.Config(app, http=Protocol, ws="none", port=port, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
 

@@ -35,9 +35,13 @@ def parse_json(data: bytes) -> dict[str, Any]:
 def _parse_again(data: bytes) -> Any:
     """Where the fast parser said no, the standard one says why, or knows better (numbers of any size)."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate is no text
+        return value
     except json.JSONDecodeError as error:
         raise _not_json(error.pos, error.msg) from None
+    except UnicodeEncodeError:
+        raise _not_json(0, "A lone surrogate is no text") from None
     except UnicodeDecodeError as error:
         raise _not_json(error.start, "Invalid UTF-8") from None
     except (RecursionError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -26,7 +27,7 @@ async def create(request: Request) -> Response:
     keep = wanted.n or 1
     wanted.n = ranges.best_of(body, wanted, max_n)
     if wanted.suffix is not None:
-        _fill_in_the_middle(wanted, engine, request.app.state.preset)
+        await _fill_in_the_middle(wanted, engine, request.app.state.preset)
     with_logprobs = wanted.logprobs is not None
     if wanted.n > keep and not with_logprobs:
         wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
@@ -39,6 +40,7 @@ async def create(request: Request) -> Response:
 def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: bool) -> Wishes:
     echo = bool(wanted.echo)
     options = wanted.stream_options
+    truncated = getattr(wanted, "truncate_prompt_tokens", None) is not None
     return Wishes(
         keep=keep,
         echo=echo,
@@ -46,26 +48,29 @@ def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: 
         logprobs=with_logprobs,
         include_usage=bool(options and options.include_usage),
         echo_texts=tuple(
-            engine.vocabulary.decode(p.token_ids) if p.text is None else p.text for p in job.prompts if echo
+            p.text if p.text is not None and not truncated else engine.vocabulary.decode(p.token_ids)
+            for p in job.prompts
+            if echo
         ),
         first_tokens=tuple(engine.vocabulary.decode(p.token_ids[:1]) for p in job.prompts if echo and with_logprobs),
     )
 
 
-def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | None) -> None:
+async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | None) -> None:
     """Puts prefix and suffix into one prompt; the model's stops for it are added to the request's."""
-    prompts = [wanted.prompt] if isinstance(wanted.prompt, str) else wanted.prompt
+    prompts = [wanted.prompt] if isinstance(wanted.prompt, str) else wanted.prompt or []
     if preset is None:
         raise BadRequestError(
             "suffix is not supported by this model: it has no fill-in-the-middle tokens.", param="suffix"
         )
     if wanted.echo:
         raise BadRequestError("echo is not supported with suffix.", param="suffix")
-    if not all(isinstance(prompt, str) for prompt in prompts):
+    if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise BadRequestError("suffix needs the prompt as text.", param="suffix")
     budget = engine.facts.context_tokens - (wanted.max_tokens or 16)
     wanted.prompt = [
-        fim.fill_in_the_middle(preset, engine.vocabulary, prompt, wanted.suffix, budget) for prompt in prompts
+        await asyncio.to_thread(fim.fill_in_the_middle, preset, engine.vocabulary, prompt, wanted.suffix, budget)
+        for prompt in prompts
     ]
     wanted.suffix = None
     wanted.stop_token_ids = [*(wanted.stop_token_ids or ()), *fim.stop_ids(preset, engine.vocabulary)]

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 def body(error: KodifyError) -> bytes:
     """The documented flat fields, and the same under `error`, where OpenAI's SDKs look."""
-    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.status}
+    message = error.message.encode("utf-8", "replace").decode()  # lone surrogates of the caller's own text
+    fields = {"message": message, "type": error.type, "param": error.param, "code": error.status}
     return orjson.dumps({"object": "error", **fields, "error": fields})
 
 

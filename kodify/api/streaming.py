@@ -60,8 +60,11 @@ class Outlet:
 
     async def drained(self) -> None:
         """Returns when nothing waits any more."""
-        if self._task is not None:
-            await self._task
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     def abandon(self) -> None:
         """The client has left: nothing more is written."""

@@ -78,8 +78,14 @@ def engine_arguments(settings: Settings) -> tuple[Any, ServingFlags]:
 
     parser = _build_parser(AsyncEngineArgs)
     words = split_arguments(settings.engine_arguments)
-    namespace = parser.parse_args(words)
+    try:
+        namespace = parser.parse_args(words)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"ADDITIONAL_ARGS: {error}.") from None
     given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")}
+    for name, own in (("model", "MODEL"), ("served_model_name", "SERVED_MODEL_NAME")):
+        if name in given:
+            raise ConfigError(f"ADDITIONAL_ARGS has --{name.replace('_', '-')}: set {own} instead.")
     values: dict[str, Any] = {"model": settings.model_path, "served_model_name": settings.served_names}
     if "dtype" not in given:
         values["dtype"] = settings.dtype
@@ -97,7 +103,10 @@ def engine_arguments(settings: Settings) -> tuple[Any, ServingFlags]:
         values["distributed_executor_backend"] = "uni"
     for name, value in values.items():
         setattr(namespace, name, value)
-    return AsyncEngineArgs.from_cli_args(namespace), _serving_flags(namespace)
+    try:
+        return AsyncEngineArgs.from_cli_args(namespace), _serving_flags(namespace)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"ADDITIONAL_ARGS: {error}.") from None
 
 
 def _cpu_memory(settings: Settings) -> dict[str, Any]:

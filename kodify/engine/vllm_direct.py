@@ -9,6 +9,7 @@ statistics and aborts stay vLLM's. It is for exactly one version; on another, an
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -24,6 +25,8 @@ from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
 from kodify.engine.vllm_requests import Plan
 from kodify.errors import EngineFailedError, UnavailableError
 
+log = logging.getLogger(__name__)
+
 WRITTEN_FOR = "0.32.0"
 # The detokenizer needs the prompt's last tokens only, to know how the first new one joins them; primed with the
 # whole prompt its first step takes milliseconds of the event loop.
@@ -37,7 +40,7 @@ def is_supported() -> bool:
 class _Channel:
     """Stands where vLLM expects a request's output queue; it is given errors only."""
 
-    __slots__ = ("cached_tokens", "closed", "index", "parser", "show_cached", "sink", "whole")
+    __slots__ = ("closed", "ended", "index", "parser", "show_cached", "sink", "whole")
 
     def __init__(self, sink: Sink, index: int, parser: ChoiceParser | None, *, whole: bool, show_cached: bool) -> None:
         self.sink = sink
@@ -45,23 +48,27 @@ class _Channel:
         self.parser = parser
         self.whole = whole
         self.show_cached = show_cached
-        self.closed = False
+        self.closed = False  # nothing more is said
+        self.ended = False  # the engine has said its last
 
     def put(self, error: Any) -> None:
         self.fail(error if isinstance(error, Exception) else EngineFailedError())
 
     def fail(self, error: Exception) -> None:
-        if not self.closed:
-            self.closed = True
+        if self.closed:
+            return
+        self.closed = True
+        try:
             self.sink.fail(translate(error))
+        except Exception:
+            log.exception("an answer could not even fail")
 
     def emit(self, delta: Delta) -> None:
-        if self.parser is not None:
-            try:
-                delta = self.parser.parse(delta, whole=self.whole)
-            except Exception as error:
-                return self.fail(error)
-        self.sink.emit(delta)
+        """What is raised in here would end vLLM's output loop, and with it every request."""
+        try:
+            self.sink.emit(delta if self.parser is None else self.parser.parse(delta, whole=self.whole))
+        except Exception as error:
+            self.fail(error)
 
 
 class _DirectState(RequestState):  # type: ignore[misc]
@@ -77,6 +84,7 @@ class _DirectState(RequestState):  # type: ignore[misc]
         **__: Any,
     ) -> None:
         channel: _Channel = self.queue
+        channel.ended = finish_reason is not None
         if channel.closed:
             return
         if finish_reason is None:
@@ -110,8 +118,8 @@ class DirectTicket:
     def cancel(self) -> None:
         ids = []
         for request_id, channel in self.running:
-            if not channel.closed:
-                channel.closed = True
+            channel.closed = True
+            if not channel.ended:
                 ids.append(request_id)
         self.running.clear()
         if ids:
@@ -156,7 +164,7 @@ class DirectPath:
                 await engine.engine_core.add_request_async(request)
         except Exception as error:
             ticket.cancel()
-            raise translate(error) from error
+            raise translate(error, from_request=True) from error
         except asyncio.CancelledError:
             ticket.cancel()
             raise
@@ -222,5 +230,6 @@ class DirectPath:
         state.prompt_len = len(prompt.token_ids)
         outputs.request_states[request.request_id] = state
         outputs.external_req_ids[state.external_req_id].append(request.request_id)
+        outputs._update_admission_stats()
         ticket.running.append((request.request_id, channel))
         return request

@@ -23,8 +23,12 @@ MAX_COMPLAINTS = 5
 MAX_INPUT_CHARACTERS = 500
 
 
-def translate(error: Exception) -> KodifyError:
-    """The error to answer with. What is not the caller's fault is logged here with its trace."""
+def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
+    """The error to answer with. What is not the caller's fault is logged here with its trace.
+
+    `from_request`: while a request is being read. There vLLM raises bare Python errors for what a request holds;
+    later they are bugs.
+    """
     match error:
         case KodifyError():
             return error
@@ -40,8 +44,9 @@ def translate(error: Exception) -> KodifyError:
             return UnavailableError(str(error))
         case EngineDeadError():
             return UnavailableError("The engine has stopped. Please try again later")
-        # vLLM's renderer and input processor raise these bare for what a request holds.
-        case ValueError() | TypeError() | OverflowError() | RecursionError() | NotImplementedError():
+        case AttributeError() if from_request:
+            return BadRequestError("The request's fields are not of the expected types.")
+        case ValueError() | TypeError() | OverflowError() | RecursionError() | NotImplementedError() if from_request:
             return BadRequestError(str(error))
         case _:
             log.error("the engine failed", exc_info=error)

@@ -82,7 +82,7 @@ class RequestReader:
         except Exception as error:
             if _is_too_long(error):
                 raise await self._too_long_chat(request) from None
-            raise translate(error) from error
+            raise translate(error, from_request=True) from error
         if isinstance(rendered, ErrorResponse):
             raise BadRequestError(rendered.error.message, param=rendered.error.param)
         top = request.top_logprobs or 0 if request.logprobs else None
@@ -94,7 +94,7 @@ class RequestReader:
         except Exception as error:
             if _is_too_long(error):
                 raise await self._too_long_text(request) from None
-            raise translate(error) from error
+            raise translate(error, from_request=True) from error
         if isinstance(rendered, ErrorResponse):
             raise BadRequestError(rendered.error.message, param=rendered.error.param)
         return self._job(request, job_id, model, rendered, request.max_tokens, request.logprobs)
@@ -121,7 +121,7 @@ class RequestReader:
                 )
                 sampling.append(request.to_sampling_params(limit, self._defaults))
             except Exception as error:
-                raise translate(error) from error
+                raise translate(error, from_request=True) from error
         plan = Plan(
             inputs=tuple(inputs),
             sampling=tuple(sampling),
@@ -189,9 +189,7 @@ def _validate(model: Any, body: dict[str, Any]) -> Any:
         return model.model_validate(body)
     except (ValidationError, VLLMError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         # vLLM's "before" validators read raw fields: odd ones surface as these, not as ValidationError.
-        if isinstance(error, AttributeError):
-            raise BadRequestError("The request's fields are not of the expected types.") from error
-        raise translate(error) from error
+        raise translate(error, from_request=True) from error
 
 
 def _is_too_long(error: Exception) -> bool:

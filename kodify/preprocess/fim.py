@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kodify.engine.base import Vocabulary
 from kodify.errors import ConfigError
 
+MAX_CHARACTERS_A_TOKEN = 64
 PRESETS = Path(__file__).parent.parent.parent / "preprocess_configs"
 
 
@@ -82,6 +83,9 @@ def fill_in_the_middle(
     if preset.max_prompt_tokens is not None:
         budget_tokens = min(budget_tokens, preset.max_prompt_tokens)
     room = max(0, budget_tokens - 3)
+    # A file of megabytes is not tokenized for the few thousand tokens that are kept of it.
+    most = budget_tokens * MAX_CHARACTERS_A_TOKEN
+    prefix, suffix = prefix[-most:], suffix[:most]
     before, after = vocabulary.encode_plain(prefix), vocabulary.encode_plain(suffix)
     for_suffix = min(len(after), max(int(room * preset.suffix_share), room - len(before)))
     for_prefix = min(len(before), room - for_suffix)

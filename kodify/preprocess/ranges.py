@@ -41,6 +41,8 @@ def best_of(body: dict[str, Any], request: ParsedRequest, max_n: int) -> int:
         complaint = {"type": "int_type", "loc": ("body", "best_of"), "msg": "Input should be a valid integer"}
         raise BadRequestError(str([{**complaint, "input": value}]), param="best_of")
     _check_count("best_of", value, max_n)
+    if value > n and request.temperature == 0:
+        raise _wrong("best_of", f"above n needs a temperature above 0: all {value} candidates would be the same.")
     if value < n:
         raise _wrong("best_of", f"must be at least n, got {value} with n {n}.")
     if value > n and request.stream:
@@ -62,4 +64,4 @@ def _wrong(name: str, complaint: str) -> BadRequestError:
 
 
 def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) else str(value)
+    return f"{value:g}"

@@ -90,6 +90,9 @@ def test_a_bad_value_is_told_in_one_sentence(
         ("tabby:\n  model_name: a\nmodls: []\n", 3, "modls"),
         ("- 1\n- 2\n", 1, "the file"),
         ("a: \t- b", 1, ""),
+        ("a: \x01", 1, ""),
+        ("a: 2026-99-99", 1, ""),
+        ("models:\n  - name: []\n    path: b\n", 2, "models.0.name"),
     ],
 )
 def test_a_bad_config_yml_is_told_with_its_line(text: str, line: int, about: str) -> None:
@@ -149,6 +152,13 @@ def test_old_variables_are_accepted_with_a_notice(monkeypatch: pytest.MonkeyPatc
     assert list(verdicts.notices(Settings.load())) == [
         "VLLM_USE_V1 is no longer needed: the engine has only this version."
     ]
+
+
+def test_secrets_in_arguments_are_masked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADDITIONAL_ARGS", "--hf-token s3cret --seed 1 --x-api-key = s3cret")
+    shown = Settings.load().shown()["ADDITIONAL_ARGS"]
+    assert "s3cret" not in shown
+    assert "--seed 1" in shown
 
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

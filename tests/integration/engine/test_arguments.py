@@ -59,6 +59,9 @@ def test_additional_arguments_win_over_the_variables(settings: Settings) -> None
         ("--qqqq", "ADDITIONAL_ARGS has --qqqq, which vLLM does not know."),
         ("--max-num-seqs=many", "ADDITIONAL_ARGS: argument --max-num-seqs"),
         ("--enable-auto-tool-choice", "--enable-auto-tool-choice needs --tool-call-parser"),
+        ("--model /other", "ADDITIONAL_ARGS has --model: set MODEL instead."),
+        ("--served-model-name x", "ADDITIONAL_ARGS has --served-model-name: set SERVED_MODEL_NAME instead."),
+        ("--config /no/such/file", "ADDITIONAL_ARGS: "),
         ("--a 'b", "ADDITIONAL_ARGS can't be split into words"),
     ],
 )

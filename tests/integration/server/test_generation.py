@@ -213,6 +213,11 @@ def test_a_long_file_loses_its_ends_and_never_a_marker(sdk: openai.OpenAI) -> No
     assert answer.usage.prompt_tokens <= 4096 - 16
 
 
+def test_megabytes_of_markers_do_not_hold_others_up(sdk: openai.OpenAI) -> None:
+    answer = complete(sdk, prompt="<|fim_prefix|>" * 1_000_000, suffix="<|fim_suffix|>" * 10_000, max_tokens=4)
+    assert answer.usage.prompt_tokens <= 4096
+
+
 def test_response_format_holds(sdk: openai.OpenAI) -> None:
     import json
 

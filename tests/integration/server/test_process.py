@@ -134,6 +134,15 @@ def test_with_wait_vllm_it_gives_up_in_time(tmp_path: Path) -> None:
     assert "Traceback" not in process.log.read_text()
 
 
+def test_with_wait_vllm_a_signal_ends_the_load(tmp_path: Path) -> None:
+    process = start_kodify(tmp_path, WAIT_VLLM="1")
+    eventually(lambda: len(process.family()) > 1, 120)
+    assert process.stop() == 0
+    log = process.log.read_text()
+    assert "is ready" not in log
+    assert "Traceback" not in log
+
+
 def test_a_model_that_cant_be_loaded_ends_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "nothing"}')
