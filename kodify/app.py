@@ -82,7 +82,7 @@ async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) 
             await engine.start()
         app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
     except TimeoutError as error:
-        late = ConfigError(f"The engine was not ready after {patience_s} s: raise WAIT_VLLM_ATTEMPTS.")
+        late = ConfigError(f"The engine was not ready after {patience_s or 0:g} s: raise WAIT_VLLM_ATTEMPTS.")
         on_settled(error if patience_s is None else late)
         return
     except Exception as error:
