@@ -66,7 +66,7 @@ class CompletionWhole(Encoder):
 
     def _choice(self, index: int, delta: Delta) -> dict[str, Any]:
         wishes, position = self._wishes, delta.index // self._job.choices
-        text, offset = delta.text, 0
+        text = delta.text
         positions: list[TokenLogprob | None] | None = list(delta.logprobs or ()) if wishes.logprobs else None
         if wishes.echo:
             text = wishes.echo_texts[position] + ("" if wishes.echo_only else text)
@@ -76,7 +76,7 @@ class CompletionWhole(Encoder):
             "index": index,
             "text": text,
             "logprobs": openai.completion_logprobs(
-                positions, offset, wishes.first_tokens[position] if wishes.first_tokens else ""
+                positions, 0, wishes.first_tokens[position] if wishes.first_tokens else ""
             ),
             "finish_reason": delta.finish_reason,
             "stop_reason": delta.stop_reason,

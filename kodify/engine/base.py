@@ -61,13 +61,6 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """One request, ready to run: `choices` answers for each prompt. `plan` is the engine's own."""
 

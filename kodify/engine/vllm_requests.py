@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,6 @@ class Plan:
     request: Any
     streamed: bool
     top_logprobs: int | None = None  # alternatives shown a position; None: no logprobs asked for
-    parser_kwargs: dict[str, Any] | None = None
 
 
 class RequestReader:
@@ -77,27 +77,15 @@ class RequestReader:
     async def chat_job(self, request: ChatCompletionRequest, job_id: str, model: str) -> Job:
         asked = request.max_completion_tokens
         asked = request.max_tokens if asked is None else asked
-        try:
-            rendered = await self.renderer.render_chat(self._renderable(request, asked))
-        except Exception as error:
-            if _is_too_long(error):
-                raise await self._too_long_chat(request) from None
-            raise translate(error, from_request=True) from error
-        if isinstance(rendered, ErrorResponse):
-            raise BadRequestError(rendered.error.message, param=rendered.error.param)
+        rendering = self.renderer.render_chat(self._renderable(request, asked))
+        _, inputs = await _rendered(rendering, lambda: self._too_long_chat(request))
         top = request.top_logprobs or 0 if request.logprobs else None
-        return self._job(request, job_id, model, rendered[1], asked, top)
+        return self._job(request, job_id, model, inputs, asked, top)
 
     async def completion_job(self, request: CompletionRequest, job_id: str, model: str) -> Job:
-        try:
-            rendered = await self.renderer.render_completion(self._renderable(request, request.max_tokens))
-        except Exception as error:
-            if _is_too_long(error):
-                raise await self._too_long_text(request) from None
-            raise translate(error, from_request=True) from error
-        if isinstance(rendered, ErrorResponse):
-            raise BadRequestError(rendered.error.message, param=rendered.error.param)
-        return self._job(request, job_id, model, rendered, request.max_tokens, request.logprobs)
+        rendering = self.renderer.render_completion(self._renderable(request, request.max_tokens))
+        inputs = await _rendered(rendering, lambda: self._too_long_text(request))
+        return self._job(request, job_id, model, inputs, request.max_tokens, request.logprobs)
 
     def _job(
         self, request: Any, job_id: str, model: str, inputs: list[Any], max_tokens: int | None, top: int | None
@@ -190,6 +178,19 @@ def _validate(model: Any, body: dict[str, Any]) -> Any:
     except (ValidationError, VLLMError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         # vLLM's "before" validators read raw fields: odd ones surface as these, not as ValidationError.
         raise translate(error, from_request=True) from error
+
+
+async def _rendered(rendering: Awaitable[Any], too_long: Callable[[], Awaitable[BadRequestError]]) -> Any:
+    """What vLLM's renderer made; its refusals, raised or returned, as ours."""
+    try:
+        rendered = await rendering
+    except Exception as error:
+        if _is_too_long(error):
+            raise await too_long() from None
+        raise translate(error, from_request=True) from error
+    if isinstance(rendered, ErrorResponse):
+        raise BadRequestError(rendered.error.message, param=rendered.error.param)
+    return rendered
 
 
 def _is_too_long(error: Exception) -> bool:
