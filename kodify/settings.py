@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         alias="ENGINE_PATH",
         description="direct: the engine's output goes straight to the wire. generate: by vLLM's public `generate()`.",
     )
+    engine_reader: Literal["kodify", "vllm"] = Field(
+        "kodify",
+        alias="ENGINE_READER",
+        description="Who reads the engine's output from its socket, where ENGINE_PATH is direct.",
+    )
     completions_preprocessing_config: str | None = Field(
         None,
         alias="COMPLETIONS_PREPROCESSING_CONFIG",

@@ -43,6 +43,9 @@ class VllmEngine:
         self._jobs = Counter(
             "kodify_engine_jobs", "Jobs by the way they took into the engine.", ["path"], registry=self._series
         )
+        self._requests = Counter(
+            "kodify_engine_requests", "Requests by whose code read them.", ["reader"], registry=self._series
+        )
         self._vocabulary: Any = None
 
     @property
@@ -138,12 +141,13 @@ class VllmEngine:
 
         from kodify.engine.vllm_direct import DirectPath, is_supported
         from kodify.engine.vllm_generate import Generator
+        from kodify.engine.vllm_outputs import OutputReader
         from kodify.engine.vllm_parsing import ParserFactory
         from kodify.engine.vllm_requests import RequestReader
         from kodify.engine.vllm_vocabulary import TokenizerVocabulary
 
         tokenizer = engine.get_tokenizer()
-        reader = RequestReader(engine, flags)
+        reader = RequestReader(engine, flags, self._requests)
         with contextlib.suppress(Exception):  # a base model without a chat template can't warm its chat up
             reader.renderer.warmup()
         parsers = ParserFactory(reader.renderer, tokenizer, engine.model_config)
@@ -151,6 +155,9 @@ class VllmEngine:
         if self._settings.engine_path == "direct":
             if is_supported():
                 self._direct = DirectPath(engine, parsers, show_cached_tokens=flags.enable_prompt_tokens_details)
+                asyncio.run(reader.use_common_reader())
+                if self._settings.engine_reader == "kodify" and OutputReader.suits(engine):
+                    OutputReader(engine).install()
             else:
                 log.warning("this is another vLLM than the direct path was written for: jobs go through generate()")
         self._vocabulary = TokenizerVocabulary(tokenizer)

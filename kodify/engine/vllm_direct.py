@@ -16,13 +16,14 @@ from typing import Any
 
 import vllm
 from vllm.v1.engine import FinishReason
+from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestState
 
 from kodify.engine.base import Delta, Job, Prompt, Sink
 from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
-from kodify.engine.vllm_requests import Plan
+from kodify.engine.vllm_plan import Plan
 from kodify.errors import EngineFailedError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,35 @@ class _Channel:
             self.fail(error)
 
 
-class _DirectState(RequestState):  # type: ignore[misc]
+class DirectState(RequestState):  # type: ignore[misc]
     """A request whose outputs are deltas, handed to its channel."""
+
+    def prepare(self) -> None:
+        """`plain`: its tokens need nothing but to become text, until the last one."""
+        detokenizer = self.detokenizer
+        self.plain = (
+            type(detokenizer) is FastIncrementalDetokenizer
+            and not detokenizer.stop
+            and detokenizer.spaces_between_special_tokens
+        )
+        self.pieces: list[str] = []
+
+    def take(self, token_ids: list[int]) -> None:
+        """Tokens of a plain request, neither its first nor its last."""
+        detokenizer, channel = self.detokenizer, self.queue
+        if detokenizer.output_text:  # from tokens that went vLLM's way
+            if channel.whole:
+                self.pieces.append(detokenizer.output_text)
+            detokenizer.output_text = ""
+            detokenizer._last_output_text_offset = 0
+        detokenizer.token_ids.extend(token_ids)
+        text = ""
+        for token_id in token_ids:
+            text += detokenizer._protected_step(token_id) or ""
+        if channel.whole:
+            self.pieces.append(text)
+        elif not channel.closed:
+            channel.emit(Delta(channel.index, text, token_ids))
 
     def make_request_output(
         self,
@@ -97,10 +125,11 @@ class _DirectState(RequestState):  # type: ignore[misc]
         if finish_reason is FinishReason.ERROR:
             return channel.fail(EngineFailedError())
         detokenizer = self.detokenizer
+        text = detokenizer.get_next_output_text(True, not channel.whole)
         channel.emit(
             Delta(
                 index=channel.index,
-                text=detokenizer.get_next_output_text(True, not channel.whole),
+                text="".join((*self.pieces, text)),
                 token_ids=detokenizer.output_token_ids if channel.whole else new_token_ids,
                 finish_reason=str(finish_reason),
                 stop_reason=stop_reason,
@@ -181,7 +210,7 @@ class DirectPath:
         running = [
             (request_id, state.queue)
             for request_id, state in self._engine.output_processor.request_states.items()
-            if isinstance(state, _DirectState)
+            if isinstance(state, DirectState)
         ]
         for _, channel in running:
             channel.fail(UnavailableError("The server is stopping. Please try again later"))
@@ -216,7 +245,7 @@ class DirectPath:
         if len(prompt.token_ids) > PRIMING_TOKENS:
             primed = copy(request)
             primed.prompt_token_ids = prompt.token_ids[-PRIMING_TOKENS:]
-        state = _DirectState.from_new_request(
+        state = DirectState.from_new_request(
             tokenizer=outputs.tokenizer,
             request=primed,
             prompt=None,
@@ -226,6 +255,7 @@ class DirectPath:
             log_stats=outputs.log_stats,
             stream_interval=outputs.stream_interval,
         )
+        state.prepare()
         state.prompt_token_ids = request.prompt_token_ids
         state.prompt_len = len(prompt.token_ids)
         outputs.request_states[request.request_id] = state

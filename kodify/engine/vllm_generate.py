@@ -10,7 +10,7 @@ from kodify.engine.base import Delta, Job, Prompt, Sink
 from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_logprobs import convert, convert_prompt
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
-from kodify.engine.vllm_requests import Plan
+from kodify.engine.vllm_plan import Plan
 from kodify.errors import EngineFailedError, UnavailableError
 
 

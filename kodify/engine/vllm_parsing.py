@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.renderers.chat_utils import make_tool_call_id
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from kodify.engine.base import Delta, Prompt, ToolCallDelta
-from kodify.engine.vllm_requests import Plan, is_named_tool_choice
+from kodify.engine.vllm_plan import Plan
+from kodify.engine.vllm_requests import is_named_tool_choice
 
 
 class ChoiceParser:
@@ -95,7 +97,7 @@ class ParserFactory:
 
     def _parser(self, plan: Plan) -> Any:
         parser_class = self._renderer.parser
-        if parser_class is None or not hasattr(plan.request, "messages"):
+        if parser_class is None or not isinstance(plan.request, ChatCompletionRequest):
             return None
         return parser_class(
             self._tokenizer,

@@ -1,12 +1,17 @@
-"""OpenAI request bodies into jobs: validated by vLLM's own models, rendered by vLLM's own renderer."""
+"""OpenAI request bodies into jobs: validated by vLLM's own models, rendered by vLLM's own renderer.
+
+The bodies that `CommonReader` takes go that shorter way; a counter tells how many went which.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+from prometheus_client import Counter
 from pydantic import ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionNamedToolChoiceParam, ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -15,33 +20,28 @@ from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
 from vllm.exceptions import VLLMError, VLLMValidationError
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.sampling_params import SamplingParams
 
 from kodify.engine.base import Job, Prompt
 from kodify.engine.vllm_arguments import ServingFlags
+from kodify.engine.vllm_common import SAMPLE_CHATS, SAMPLE_COMPLETIONS, CommonChat, CommonCompletion, CommonReader
 from kodify.engine.vllm_errors import missing, translate
+from kodify.engine.vllm_plan import Plan
 from kodify.errors import BadRequestError
+
+log = logging.getLogger(__name__)
 
 # Past this many characters a prompt that is too long is not tokenized only to count its tokens.
 MAX_COUNTED_CHARACTERS = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the adapter needs to run a job: one engine input and its sampling parameters a prompt."""
-
-    inputs: tuple[Any, ...]
-    sampling: tuple[SamplingParams, ...]
-    request: Any
-    streamed: bool
-    top_logprobs: int | None = None  # alternatives shown a position; None: no logprobs asked for
-
-
 class RequestReader:
     """Holds the renderer; one for each engine."""
 
-    def __init__(self, engine: Any, flags: ServingFlags) -> None:
+    def __init__(self, engine: Any, flags: ServingFlags, requests: Counter) -> None:
+        """`requests` has the label `reader`."""
         self._engine = engine
+        self._by_kodify, self._by_vllm = requests.labels("kodify"), requests.labels("vllm")
+        self._common: CommonReader | None = None
         self._config = engine.model_config
         self._defaults = self._config.get_diff_sampling_param()
         own_generation_config = self._config.generation_config not in ("auto", "vllm")
@@ -64,17 +64,66 @@ class RequestReader:
             default_chat_template_kwargs=flags.default_chat_template_kwargs,
         )
 
-    def parse_chat(self, body: dict[str, Any]) -> ChatCompletionRequest:
+    async def use_common_reader(self) -> None:
+        """From now on common bodies go the short way, provided that it makes of the samples what vLLM makes."""
+        if not CommonReader.suits(self._engine, self.renderer):
+            return log.info("this model's requests are all read by vLLM's models")
+        common = CommonReader(self._engine, self.renderer, self._override_max_tokens)
+        for body in (*SAMPLE_CHATS, *SAMPLE_COMPLETIONS):
+            if not await self._agrees(common, {"model": "any", **body}):
+                return log.warning("requests are all read by vLLM's models: the short way differs on %s", body)
+        self._common = common
+
+    async def _agrees(self, common: CommonReader, body: dict[str, Any]) -> bool:
+        if "messages" in body:
+            chat = common.parse_chat(body)
+            ours = await common.chat_job(chat, "", "") if chat is not None else None
+        else:
+            completion = common.parse_completion(body)
+            ours = await common.completion_job(completion, "", "") if completion is not None else None
+        if ours is None:
+            return True  # it does not go the short way
+        if "messages" in body:
+            theirs = await self._full_chat_job(_validate(ChatCompletionRequest, body), "", "")
+        else:
+            theirs = await self._full_completion_job(_validate(CompletionRequest, body), "", "")
+        return ours.prompts == theirs.prompts and ours.plan.sampling == theirs.plan.sampling
+
+    def parse_chat(self, body: dict[str, Any]) -> CommonChat | ChatCompletionRequest:
+        if self._common is not None and (common := self._common.parse_chat(body)) is not None:
+            return common
         _require(body, "model", "messages")
         if isinstance(body["messages"], str):  # documented: one message may come as its text
-            body = {**body, "messages": [{"role": "user", "content": body["messages"]}]}
+            return self.parse_chat({**body, "messages": [{"role": "user", "content": body["messages"]}]})
         return _validate(ChatCompletionRequest, body)
 
-    def parse_completion(self, body: dict[str, Any]) -> CompletionRequest:
+    def parse_completion(self, body: dict[str, Any]) -> CommonCompletion | CompletionRequest:
+        if self._common is not None and (common := self._common.parse_completion(body)) is not None:
+            return common
         _require(body, "model", *(() if body.get("prompt_embeds") else ("prompt",)))
         return _validate(CompletionRequest, body)
 
-    async def chat_job(self, request: ChatCompletionRequest, job_id: str, model: str) -> Job:
+    async def chat_job(self, request: CommonChat | ChatCompletionRequest, job_id: str, model: str) -> Job:
+        if isinstance(request, CommonChat):
+            assert self._common is not None
+            if (job := await self._common.chat_job(request, job_id, model)) is not None:
+                self._by_kodify.inc()
+                return job
+            request = _validate(ChatCompletionRequest, msgspec.to_builtins(request))
+        self._by_vllm.inc()
+        return await self._full_chat_job(request, job_id, model)
+
+    async def completion_job(self, request: CommonCompletion | CompletionRequest, job_id: str, model: str) -> Job:
+        if isinstance(request, CommonCompletion):
+            assert self._common is not None
+            if (job := await self._common.completion_job(request, job_id, model)) is not None:
+                self._by_kodify.inc()
+                return job
+            request = _validate(CompletionRequest, msgspec.to_builtins(request))
+        self._by_vllm.inc()
+        return await self._full_completion_job(request, job_id, model)
+
+    async def _full_chat_job(self, request: ChatCompletionRequest, job_id: str, model: str) -> Job:
         asked = request.max_completion_tokens
         asked = request.max_tokens if asked is None else asked
         rendering = self.renderer.render_chat(self._renderable(request, asked))
@@ -82,7 +131,7 @@ class RequestReader:
         top = request.top_logprobs or 0 if request.logprobs else None
         return self._job(request, job_id, model, inputs, asked, top)
 
-    async def completion_job(self, request: CompletionRequest, job_id: str, model: str) -> Job:
+    async def _full_completion_job(self, request: CompletionRequest, job_id: str, model: str) -> Job:
         rendering = self.renderer.render_completion(self._renderable(request, request.max_tokens))
         inputs = await _rendered(rendering, lambda: self._too_long_text(request))
         return self._job(request, job_id, model, inputs, request.max_tokens, request.logprobs)

@@ -1,0 +1,162 @@
+"""An ASGI response that synchronous code writes; what one engine step says is sent at the end of the loop's turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from starlette.types import Message, Send
+
+log = logging.getLogger(__name__)
+
+Headers = tuple[tuple[bytes, bytes], ...]
+JSON: Headers = ((b"content-type", b"application/json"),)
+
+
+class Outlet:
+    """Where an answer's bytes go: an engine step calls `write` and goes on.
+
+    An engine step writes to many outlets. Each send is a system call that wakes whoever reads the other end, so
+    they are kept until the step is through and made one after the other, one for each outlet: twice as cheap as
+    between the tokens, and several steps that were handled in one turn of the loop share one.
+
+    A server's `send` suspends only while the client is slower than its answer. So the first step of the coroutine
+    is run on the spot, and a task is started only for one that suspends; what is written meanwhile waits in order.
+    """
+
+    def __init__(self, send: Send, body_send: Send | None = None) -> None:
+        """`body_send` is a shorter way for what follows the start message, past layers that don't look at it."""
+        self._send = send
+        self._body_send = body_send or send
+        self._start: Message | None = None
+        self._parts: list[bytes] = []
+        self._queued = False
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()  # once: it asks the kernel for the process's id each time
+        self.opened = False
+        self.closed = False
+
+    def open(self, status: int, headers: Headers) -> None:
+        """The start of the answer: goes out with the first write."""
+        self.opened = True
+        self._start = {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        if self.closed:
+            return
+        self.closed = last
+        self._parts.append(data)
+        if not self._queued:
+            self._queued = True
+            _turn.add(self, self._loop)
+
+    def answer(self, data: bytes, status: int = 200, headers: Headers | None = None) -> None:
+        """A whole answer at once."""
+        self.open(status, (*(headers or JSON), (b"content-length", b"%d" % len(data))))
+        self.write(data, last=True)
+
+    def flush(self) -> None:
+        """Sends what is written. Does not raise: it stands among other answers' flushes."""
+        self._queued = False
+        if self._task is not None:
+            return  # it goes on with what is written by now
+        try:
+            while (sending := self._next()) is not None:
+                try:
+                    blocker = sending.send(None)
+                except StopIteration:
+                    continue
+                self._task = asyncio.create_task(self._go_on(sending, blocker))
+                return
+        except OSError:  # the connection broke; the watch on the client ends the job
+            self.abandon()
+        except Exception:
+            log.exception("an answer could not be sent")
+            self.abandon()
+
+    async def drained(self) -> None:
+        """Returns when nothing waits any more."""
+        self.flush()
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def abandon(self) -> None:
+        """The client has left: nothing more is written."""
+        self.closed = True
+        self._start = None
+        self._parts.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _next(self) -> Any:
+        """The sending of what waits, a coroutine (ASGI asks for an `async def`); None where nothing does."""
+        if self._start is not None:
+            message, self._start = self._start, None
+            return self._send(message)
+        parts = self._parts
+        if not parts:
+            return None
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return self._body_send({"type": "http.response.body", "body": data, "more_body": not self.closed})
+
+    async def _go_on(self, sending: Coroutine[Any, Any, None], blocker: Any) -> None:
+        try:
+            await _Rest(sending, blocker)
+            while (following := self._next()) is not None:
+                await following
+        except OSError:
+            self.closed = True
+            self._parts.clear()
+        finally:
+            self._task = None
+
+
+class _Rest:
+    """Awaits a coroutine that has already been run up to its first suspension."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], blocker: Any) -> None:
+        self._coroutine = coroutine
+        self._blocker = blocker
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        blocker = self._blocker
+        while True:
+            thrown: BaseException | None = None
+            value: Any = None
+            try:
+                value = yield blocker
+            except BaseException as error:
+                thrown = error
+            try:
+                blocker = self._coroutine.send(value) if thrown is None else self._coroutine.throw(thrown)
+            except StopIteration:
+                return
+
+
+class _Turn:
+    """The outlets written to in the event loop's present turn."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.outlets: list[Outlet] = []
+
+    def add(self, outlet: Outlet, loop: asyncio.AbstractEventLoop) -> None:
+        if self.outlets and self.loop is loop:
+            self.outlets.append(outlet)
+            return
+        self.loop, self.outlets = loop, [outlet]
+        loop.call_soon(self.end)
+
+    def end(self) -> None:
+        outlets, self.outlets = self.outlets, []
+        for outlet in outlets:
+            outlet.flush()
+
+
+_turn = _Turn()

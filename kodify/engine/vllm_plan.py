@@ -1,0 +1,19 @@
+"""What a job carries for the adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.sampling_params import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the adapter needs to run a job: one engine input and its sampling parameters a prompt."""
+
+    inputs: tuple[Any, ...]
+    sampling: tuple[SamplingParams, ...]
+    request: Any
+    streamed: bool
+    top_logprobs: int | None = None  # alternatives shown a position; None: no logprobs asked for
