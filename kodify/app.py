@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from kodify import auth
 from kodify.api import chat, completions, errors, health, models
 from kodify.api.guard import guard
-from kodify.api.middleware import AccessMetrics, BodyLimit, RequestId
+from kodify.api.middleware import BODY_SEND, Edge
 from kodify.engine.base import Engine
 from kodify.errors import ConfigError, UnavailableError
 from kodify.metrics import Metrics
@@ -28,6 +29,13 @@ ROUTES = [
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
 ]
+
+
+class App(Starlette):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The server's own `send`, for bodies that need none of the layers."""
+        scope[BODY_SEND] = send
+        await super().__call__(scope, receive, send)
 
 
 def build_app(
@@ -52,15 +60,11 @@ def build_app(
             await asyncio.gather(loading, return_exceptions=True)
             await engine.stop()
 
-    app = Starlette(
+    app = App(
         routes=ROUTES,
         lifespan=lifespan,
         exception_handlers=errors.HANDLERS,
-        middleware=[
-            Middleware(RequestId),
-            Middleware(AccessMetrics, metrics=metrics),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
-        ],
+        middleware=[Middleware(Edge, metrics=metrics, max_bytes=settings.max_body_bytes)],
     )
     app.router.redirect_slashes = False  # one address a route; another is 404, in the one shape
     app.state.settings = settings

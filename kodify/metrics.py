@@ -24,7 +24,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_progress = Gauge("kodify_requests_in_progress", "Requests being answered.", registry=self.registry)
+        self.in_progress = 0
+        Gauge("kodify_requests_in_progress", "Requests being answered.", registry=self.registry).set_function(
+            lambda: self.in_progress
+        )
+        self._by_answer: dict[tuple[str, str, int], Counter] = {}
+        self._by_route: dict[str, Histogram] = {}
         self.cancelled = Counter(
             "kodify_requests_cancelled", "Generations stopped because their client left.", registry=self.registry
         )
@@ -40,6 +45,16 @@ class Metrics:
         )
         info = Gauge("kodify_info", "1, with the version.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
+
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Routes, methods and statuses are few: their series are looked up once each."""
+        answer = (route, method, status)
+        if (counter := self._by_answer.get(answer)) is None:
+            counter = self._by_answer[answer] = self.requests.labels(route, method, str(status))
+        counter.inc()
+        if (histogram := self._by_route.get(route)) is None:
+            histogram = self._by_route[route] = self.duration.labels(route)
+        histogram.observe(seconds)
 
     def observe_generation(self, *, prompt_tokens: int, completion_tokens: int, first_delta_s: float | None) -> None:
         self.prompt_tokens.inc(prompt_tokens)

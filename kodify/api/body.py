@@ -6,14 +6,23 @@ import json
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from kodify.errors import BadRequestError
 
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The body's JSON object, or BadRequestError in the documented form. The content type is not looked at."""
-    return parse_json(await request.body())
+    message = await request.receive()
+    if message.get("more_body"):
+        parts = [message.get("body", b"")]
+        while message.get("more_body"):
+            message = await request.receive()
+            parts.append(message.get("body", b""))
+        message["body"] = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect()
+    return parse_json(message.get("body", b""))
 
 
 def parse_json(data: bytes) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from kodify.api.body import read_json
 from kodify.api.chat_answer import ChatStream, ChatWhole
+from kodify.api.middleware import new_id
 from kodify.api.models import find_engine
 from kodify.api.streaming import Encoder, respond
 from kodify.preprocess import ranges
@@ -19,7 +18,7 @@ async def create(request: Request) -> Response:
     engine = find_engine(request, body.get("model"))
     wanted = engine.parse_chat(body)
     ranges.check(wanted, request.app.state.settings.max_n)
-    job = await engine.chat_job(wanted, f"chatcmpl-{uuid.uuid4().hex}")
+    job = await engine.chat_job(wanted, f"chatcmpl-{new_id()}")
     encoder: Encoder
     if wanted.stream:
         options = wanted.stream_options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from typing import Any
 
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.responses import Response
 
 from kodify.api.body import read_json
 from kodify.api.completion_answer import CompletionStream, CompletionWhole, Wishes
+from kodify.api.middleware import new_id
 from kodify.api.models import find_engine
 from kodify.api.streaming import Encoder, respond
 from kodify.engine.base import Engine, Job
@@ -31,7 +31,7 @@ async def create(request: Request) -> Response:
     with_logprobs = wanted.logprobs is not None
     if wanted.n > keep and not with_logprobs:
         wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
-    job = await engine.completion_job(wanted, f"cmpl-{uuid.uuid4().hex}")
+    job = await engine.completion_job(wanted, f"cmpl-{new_id()}")
     wishes = _wishes(wanted, engine, job, keep=keep, with_logprobs=with_logprobs)
     encoder: Encoder = CompletionStream(job, wishes) if wanted.stream else CompletionWhole(job, wishes)
     return respond(request, engine, job, encoder)

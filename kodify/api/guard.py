@@ -7,38 +7,53 @@ from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from kodify.auth import AuthMethod
 from kodify.errors import ForbiddenError
 
 Handler = Callable[[Request], Awaitable[Response]]
-Scope = Literal["public", "user", "admin"]
+Who = Literal["public", "user", "admin"]
 
 
-def guard(scope: Scope, handler: Handler) -> Handler:
-    """The handler behind its scope; `endpoint.scope` tells it to the test that walks the routes."""
+class Guarded:
+    """A handler behind its scope; `scope` tells it to the test that walks the routes.
 
-    async def guarded(request: Request) -> Response:
-        if scope != "public":
-            auth: AuthMethod = request.app.state.auth
+    An ASGI app of its own, which Starlette calls without its wrapper for plain functions.
+    """
+
+    def __init__(self, scope: Who, handler: Handler) -> None:
+        self.scope = scope
+        self.handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        if self.scope != "public":
+            auth: AuthMethod = scope["app"].state.auth
             principal = await auth.identify(bearer_token(request))
-            if scope not in principal.scopes:
+            if self.scope not in principal.scopes:
                 raise ForbiddenError()
             request.state.principal = principal
-        return await handler(request)
+        response = await self.handler(request)
+        await response(scope, receive, send)
 
-    guarded.__name__ = handler.__name__
-    guarded.scope = scope  # type: ignore[attr-defined]
-    return guarded
+
+def guard(scope: Who, handler: Handler) -> Guarded:
+    return Guarded(scope, handler)
 
 
 def bearer_token(request: Request) -> str | None:
     """The token of `Authorization: Bearer`, or Anthropic's `x-api-key`; None for anything odd."""
-    values = request.headers.getlist("authorization")
-    if len(values) == 1:
-        scheme, _, token = values[0].partition(" ")
+    found: list[bytes] = []
+    keys: list[bytes] = []
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            found.append(value)
+        elif name == b"x-api-key":
+            keys.append(value)
+    if len(found) == 1:
+        scheme, _, token = found[0].decode("latin-1").partition(" ")
         return token.strip() or None if scheme.lower() == "bearer" else None
-    if values:
+    if found or len(keys) != 1:
         return None
-    keys = request.headers.getlist("x-api-key")
-    return keys[0] or None if len(keys) == 1 else None
+    return keys[0].decode("latin-1") or None
