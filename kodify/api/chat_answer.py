@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from kodify.api.streaming import DONE, EVENT_STREAM, Encoder
+from kodify.api.outlet import EVENT_STREAM
+from kodify.api.streaming import DONE, Encoder
 from kodify.engine.base import Delta, Job, ToolCallDelta
 from kodify.protocol import openai
 
@@ -21,14 +22,14 @@ class ChatWhole(Encoder):
         self._job = job
         self._created = int(time.time())
         self._choices: dict[int, dict[str, Any]] = {}
-        self._completion_tokens = 0
         self._cached_tokens: int | None = None
         self._prompt_logprobs: list[dict[str, Any] | None] | None = None
 
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
             return  # a whole answer comes as one delta a choice, its last
-        self._completion_tokens += len(delta.token_ids)
+        self.first_at = self.first_at or time.monotonic()
+        self.completion_tokens += len(delta.token_ids)
         self._cached_tokens = delta.cached_tokens
         self._prompt_logprobs = openai.prompt_logprobs(delta.prompt_logprobs)
         called = bool(delta.tool_calls)
@@ -55,7 +56,7 @@ class ChatWhole(Encoder):
             "created": self._created,
             "model": self._job.model,
             "choices": [self._choices[index] for index in sorted(self._choices)],
-            "usage": openai.usage(self._job.prompt_tokens, self._completion_tokens, self._cached_tokens),
+            "usage": openai.usage(self._job.prompt_tokens, self.completion_tokens, self._cached_tokens),
             "prompt_logprobs": self._prompt_logprobs,
         }
         self.outlet.answer(orjson.dumps(answer))
@@ -70,7 +71,7 @@ class ChatStream(Encoder):
         self._include_usage = include_usage
         self._continuous = continuous_usage
         self._running = job.choices
-        self._tokens = [0] * job.choices
+        self._tokens = [0] * job.choices if continuous_usage else []
         self._cached_tokens: int | None = None
         self._null_usage = b',"usage":null' if include_usage and not continuous_usage else b""
         self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
@@ -84,7 +85,9 @@ class ChatStream(Encoder):
         if self.finished:
             return
         index = delta.index
-        self._tokens[index] += len(delta.token_ids)
+        self.completion_tokens += len(delta.token_ids)
+        if self._continuous:
+            self._tokens[index] += len(delta.token_ids)
         opening = b"" if self.outlet.opened else self._open()
         if delta.finish_reason is None:
             plain = not (delta.tool_calls or delta.reasoning or delta.logprobs or self._continuous)
@@ -110,6 +113,7 @@ class ChatStream(Encoder):
 
     def _open(self) -> bytes:
         """The headers go out; the first event of each choice tells the role."""
+        self.first_at = time.monotonic()
         self.outlet.open(200, EVENT_STREAM)
         tail = b'{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]%b}\n\n' % self._null_usage
         return b"".join(prefix + tail for prefix in self._prefixes)
@@ -129,7 +133,7 @@ class ChatStream(Encoder):
     def _usage_event(self) -> bytes:
         if not self._include_usage:
             return b""
-        usage = openai.usage(self._job.prompt_tokens, sum(self._tokens), self._cached_tokens)
+        usage = openai.usage(self._job.prompt_tokens, self.completion_tokens, self._cached_tokens)
         return b'%b],"usage":%b}\n\n' % (self._head, orjson.dumps(usage))
 
 

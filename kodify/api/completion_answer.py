@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from kodify.api.streaming import DONE, EVENT_STREAM, Encoder
+from kodify.api.outlet import EVENT_STREAM
+from kodify.api.streaming import DONE, Encoder
 from kodify.engine.base import Delta, Job, TokenLogprob
 from kodify.protocol import openai
 
@@ -37,14 +38,16 @@ class CompletionWhole(Encoder):
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
             return
+        self.first_at = self.first_at or time.monotonic()
         self._deltas[delta.index] = delta
+        self.completion_tokens += len(delta.token_ids)
         if len(self._deltas) == self._job.choices * len(self._job.prompts):
             self._answer()
 
     def _answer(self) -> None:
         self.finished = True
         kept = [delta for position in range(len(self._job.prompts)) for delta in self._best(position)]
-        tokens = 0 if self._wishes.echo_only else sum(len(delta.token_ids) for delta in self._deltas.values())
+        tokens = 0 if self._wishes.echo_only else self.completion_tokens
         answer = {
             "id": self._job.id,
             "object": "text_completion",
@@ -91,7 +94,6 @@ class CompletionStream(Encoder):
         self._wishes = wishes
         count = job.choices * len(job.prompts)
         self._running = count
-        self._tokens = 0
         self._begun = [False] * count
         self._offsets = [0] * count
         self._cached_tokens: int | None = None
@@ -108,9 +110,9 @@ class CompletionStream(Encoder):
             return
         index, wishes = delta.index, self._wishes
         if not self.outlet.opened:
+            self.first_at = time.monotonic()
             self.outlet.open(200, EVENT_STREAM)
-        if not wishes.echo_only:
-            self._tokens += len(delta.token_ids)
+        self.completion_tokens += len(delta.token_ids)
         text, positions = delta.text, self._positions(delta)
         if wishes.echo and not self._begun[index]:
             text = wishes.echo_texts[index // self._job.choices] + ("" if wishes.echo_only else text)
@@ -157,5 +159,6 @@ class CompletionStream(Encoder):
     def _usage_event(self) -> bytes:
         if not self._wishes.include_usage:
             return b""
-        usage = openai.usage(self._job.prompt_tokens, self._tokens, self._cached_tokens)
+        tokens = 0 if self._wishes.echo_only else self.completion_tokens
+        usage = openai.usage(self._job.prompt_tokens, tokens, self._cached_tokens)
         return b'%b],"usage":%b}\n\n' % (self._head, orjson.dumps(usage))

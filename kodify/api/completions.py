@@ -68,9 +68,13 @@ async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | 
     if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise BadRequestError("suffix needs the prompt as text.", param="suffix")
     budget = engine.facts.context_tokens - (wanted.max_tokens or 16)
-    wanted.prompt = [
-        await asyncio.to_thread(fim.fill_in_the_middle, preset, engine.vocabulary, prompt, wanted.suffix, budget)
-        for prompt in prompts
-    ]
+    vocabulary = engine.vocabulary
+    if sum(map(len, prompts)) + len(wanted.suffix) * len(prompts) <= vocabulary.quick_characters:
+        wanted.prompt = [fim.fill_in_the_middle(preset, vocabulary, p, wanted.suffix, budget) for p in prompts]
+    else:
+        wanted.prompt = [
+            await asyncio.to_thread(fim.fill_in_the_middle, preset, vocabulary, p, wanted.suffix, budget)
+            for p in prompts
+        ]
     wanted.suffix = None
     wanted.stop_token_ids = [*(wanted.stop_token_ids or ()), *fim.stop_ids(preset, engine.vocabulary)]

@@ -9,15 +9,10 @@ from starlette.types import Receive, Scope, Send
 from kodify import generation
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
-from kodify.api.outlet import Headers, Outlet
+from kodify.api.outlet import Outlet
 from kodify.engine.base import Delta, Engine, Job
 from kodify.metrics import Metrics
 
-EVENT_STREAM: Headers = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -27,6 +22,9 @@ class Encoder:
     def __init__(self) -> None:
         self.outlet: Outlet
         self.finished = False
+        self.failed = False
+        self.completion_tokens = 0
+        self.first_at = 0.0
 
     def attach(self, outlet: Outlet) -> None:
         self.outlet = outlet
@@ -38,7 +36,7 @@ class Encoder:
         """Before the headers: an error with its status. After: one frame, and no `[DONE]`."""
         if self.finished:
             return
-        self.finished = True
+        self.finished = self.failed = True
         known = errors.public(error)
         if self.outlet.opened:
             self.outlet.write(b"data: " + errors.body(known) + b"\n\n", last=True)

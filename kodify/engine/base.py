@@ -108,6 +108,10 @@ class ParsedRequest(Protocol):
 
 
 class Vocabulary(Protocol):
+    @property
+    def quick_characters(self) -> int:
+        """Texts up to this long may be encoded on the event loop; longer ones belong in a thread."""
+
     def token_id(self, token: str) -> int | None:
         """The id of a token of this exact text, None where the tokenizer has no such single token."""
 

@@ -42,6 +42,7 @@ class _Ticket:
 class CharacterVocabulary:
     """One token a character, and a few markers above them."""
 
+    quick_characters = 10_000
     markers = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|endoftext|>")
 
     def token_id(self, token: str) -> int | None:

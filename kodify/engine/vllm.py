@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 
 from kodify.engine.base import EngineFacts, Job, Sink, Ticket
 from kodify.engine.vllm_arguments import ServingFlags, engine_arguments, prepare_environment
@@ -45,6 +45,12 @@ class VllmEngine:
         )
         self._requests = Counter(
             "kodify_engine_requests", "Requests by whose code read them.", ["reader"], registry=self._series
+        )
+        self._reader_info = Gauge(
+            "kodify_engine_reader_info",
+            "1, by whose code reads the engine's output.",
+            ["reader"],
+            registry=self._series,
         )
         self._vocabulary: Any = None
 
@@ -152,14 +158,17 @@ class VllmEngine:
             reader.renderer.warmup()
         parsers = ParserFactory(reader.renderer, tokenizer, engine.model_config)
         self._generator = Generator(engine, parsers, show_cached_tokens=flags.enable_prompt_tokens_details)
+        own_reader = False
         if self._settings.engine_path == "direct":
             if is_supported():
                 self._direct = DirectPath(engine, parsers, show_cached_tokens=flags.enable_prompt_tokens_details)
                 asyncio.run(reader.use_common_reader())
-                if self._settings.engine_reader == "kodify" and OutputReader.suits(engine):
+                own_reader = self._settings.engine_reader == "kodify" and OutputReader.suits(engine)
+                if own_reader:
                     OutputReader(engine).install()
             else:
                 log.warning("this is another vLLM than the direct path was written for: jobs go through generate()")
+        self._reader_info.labels("kodify" if own_reader else "vllm").set(1)
         self._vocabulary = TokenizerVocabulary(tokenizer)
         self._facts = self._read_facts(engine)
         freeze_gc_heap()

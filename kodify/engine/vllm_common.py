@@ -32,10 +32,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from kodify.engine.base import Job, Prompt
 from kodify.engine.vllm_plan import Plan
-
-# Longer texts are tokenized in a thread: on the event loop they would be felt by every stream. The fast tokenizer
-# takes some 10 µs for a thousand characters, the other one thirty times as much.
-MOST_CHARACTERS_IN_PLACE = {True: 32_768, False: 1_024}
+from kodify.engine.vllm_tokenizer import PlainTokenizer
 
 # vLLM's renderer takes a line that starts so out of a system message.
 BILLING_LINE = "x-anthropic-billing-header"
@@ -150,9 +147,7 @@ class CommonReader:
         self._sampling_defaults = {name: self._defaults.get(name, default) for name, default in own.items()}
         self._stop_ids: list[int] = list(self._defaults.get("stop_token_ids") or ())
         self._most_stops: int = vllm.envs.VLLM_MAX_STOP_STRINGS
-        self._encode: Callable[..., Any] = tokenizer._tokenizer.encode
-        fast = type(tokenizer._tokenizer).__module__.startswith("fastokens")
-        self._most_in_place = MOST_CHARACTERS_IN_PLACE[fast]
+        self._tokenizer = PlainTokenizer(tokenizer)
         self._most_characters: int = self._context * tokenizer.max_chars_per_token
         self._render: Callable[[list[dict[str, Any]]], str] | None = None
         self._wrap = False  # whether the template walks a message's parts
@@ -235,17 +230,16 @@ class CommonReader:
             sampling.append(self._sampling(request, asked, len(ids)))
         if not prompts:
             return None
-        plan = Plan(tuple(inputs), tuple(sampling), request, bool(request.stream))
+        plan = Plan(tuple(inputs), tuple(sampling), request, bool(request.stream), common=True)
         return Job(job_id, model, tuple(prompts), 1, plan)
 
     async def _tokenize(self, text: Any, special_tokens: bool) -> list[int] | None:
         if isinstance(text, str):
             if len(text) > self._most_characters:
                 return None
-            if len(text) <= self._most_in_place:
-                return list(self._encode(text, add_special_tokens=special_tokens).ids)
-            encoding = await asyncio.to_thread(self._encode, text, add_special_tokens=special_tokens)
-            return list(encoding.ids)
+            if len(text) <= self._tokenizer.quick_characters:
+                return self._tokenizer.encode(text, special_tokens=special_tokens)
+            return await asyncio.to_thread(self._tokenizer.encode, text, special_tokens=special_tokens)
         if isinstance(text, list) and set(map(type, text)) == {int} and 0 <= min(text) <= max(text):
             return text if max(text) < self._vocabulary_size else None
         return None

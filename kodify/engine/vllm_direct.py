@@ -15,7 +15,7 @@ from copy import copy
 from typing import Any
 
 import vllm
-from vllm.v1.engine import FinishReason
+from vllm.v1.engine import EngineCoreRequest, FinishReason
 from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestState
@@ -160,6 +160,7 @@ class DirectPath:
         self._engine = engine
         self._parsers = parsers
         self._show_cached_tokens = show_cached_tokens
+        self._eos_token_id: int | None = engine.renderer.get_eos_token_id()
         self._tasks: set[asyncio.Task[None]] = set()
         self._supported_tasks: tuple[str, ...] | None = None
 
@@ -218,18 +219,40 @@ class DirectPath:
             self.abort([request_id for request_id, _ in running])
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _register(self, job: Job, plan: Plan, position: int, prompt: Prompt, sink: Sink, ticket: DirectTicket) -> Any:
-        engine = self._engine
-        outputs = engine.output_processor
-        extra = self._parsers.engine_kwargs(plan, prompt)
-        request = engine.input_processor.process_inputs(
-            job.id if len(job.prompts) == 1 else f"{job.id}-{position}",
+    def full_request(self, request_id: str, plan: Plan, position: int) -> Any:
+        return self._engine.input_processor.process_inputs(
+            request_id,
             plan.inputs[position],
             plan.sampling[position],
             supported_tasks=self._supported_tasks,
             priority=getattr(plan.request, "priority", 0),
         )
-        for name, value in extra.items():
+
+    def common_request(self, request_id: str, plan: Plan, position: int) -> EngineCoreRequest:
+        """What `process_inputs` makes of a plain text prompt, without the checks that CommonReader has made and
+        without copying the parameters, which are this request's alone."""
+        processor, params, engine_input = self._engine.input_processor, plan.sampling[position], plan.inputs[position]
+        assert self._supported_tasks is not None
+        processor.apply_watermarking(params, processor._validate_params(params, self._supported_tasks))
+        params.update_from_generation_config(processor.generation_config_fields, self._eos_token_id)
+        return EngineCoreRequest(
+            request_id=request_id,
+            prompt_token_ids=engine_input["prompt_token_ids"],
+            mm_features=None,
+            sampling_params=params,
+            pooling_params=None,
+            arrival_time=engine_input["arrival_time"],
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+
+    def _register(self, job: Job, plan: Plan, position: int, prompt: Prompt, sink: Sink, ticket: DirectTicket) -> Any:
+        engine = self._engine
+        outputs = engine.output_processor
+        request_id = job.id if len(job.prompts) == 1 else f"{job.id}-{position}"
+        request = (self.common_request if plan.common else self.full_request)(request_id, plan, position)
+        for name, value in self._parsers.engine_kwargs(plan, prompt).items():
             if value is not None:
                 setattr(request, name, value)
         engine.input_processor.assign_request_id(request)

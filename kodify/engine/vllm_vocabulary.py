@@ -6,12 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from kodify.engine.vllm_tokenizer import PlainTokenizer
+
 
 class TokenizerVocabulary:
     """Takes the tokenizer from the engine: read from its files again, it may come out another one."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._plain = PlainTokenizer(tokenizer) if hasattr(tokenizer, "_tokenizer") else None
+        self.quick_characters = self._plain.quick_characters if self._plain is not None else 0
         self._added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
         longest_first = sorted(self._added, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
@@ -38,4 +42,8 @@ class TokenizerVocabulary:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False) if text else []
+        if not text:
+            return []
+        if self._plain is not None:
+            return self._plain.encode(text)
+        return list(self._tokenizer.encode(text, add_special_tokens=False))

@@ -118,11 +118,24 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[str, s
         process.wait(60)
 
 
-@pytest.mark.parametrize("engine_path", ["direct", "generate"])
+def is_common(path: str, body: dict[str, Any]) -> bool:
+    """Whether Kodify reads the request without vLLM's models."""
+    rare = {"include_stop_str_in_output", "min_tokens", "skip_special_tokens", "logprobs", "n"}
+    return not rare & body.keys()
+
+
+def metric(text: str, series: str) -> float:
+    return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(series + " ")), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("engine_path", "reader"), [("direct", "kodify"), ("direct", "vllm"), ("generate", "vllm")], ids="-".join
+)
 def test_text_and_finish_reasons_equal_vllms_own_server(
-    tmp_path: Path, expected: list[list[tuple[str, str, Any]]], engine_path: str
+    tmp_path: Path, expected: list[list[tuple[str, str, Any]]], engine_path: str, reader: str
 ) -> None:
-    process = start_kodify(tmp_path, ENGINE_PATH=engine_path, ADDITIONAL_ARGS=" ".join(ENGINE))
+    ways = {"ENGINE_PATH": engine_path, "ENGINE_READER": reader}
+    process = start_kodify(tmp_path, **ways, ADDITIONAL_ARGS=" ".join(ENGINE))
     try:
         process.wait_until_healthy()
         answers = ask_all(process.url)
@@ -137,4 +150,12 @@ def test_text_and_finish_reasons_equal_vllms_own_server(
         if theirs != ours
     ]
     assert not different, "\n".join(different)
-    assert ('kodify_engine_jobs_total{path="direct"}' in served) == (engine_path == "direct")
+    # Each went the way that it should have: nothing takes a slower one silently.
+    direct = engine_path == "direct"
+    past_generate = sum(not {"logprobs", "n"} & body.keys() for _, body in cases) if direct else 0
+    assert metric(served, 'kodify_engine_jobs_total{path="direct"}') == past_generate
+    common = sum(is_common(path, body) for path, body in cases) if direct else 0
+    assert common == (80 if direct else 0)
+    assert metric(served, 'kodify_engine_requests_total{reader="kodify"}') == common
+    assert metric(served, 'kodify_engine_requests_total{reader="vllm"}') == len(cases) - common
+    assert metric(served, f'kodify_engine_reader_info{{reader="{reader}"}}') == 1
