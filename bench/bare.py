@@ -1,7 +1,8 @@
 """Owns the bare engine: `AsyncLLM.generate()` with nothing before it, the floor for a whole answer's time.
 
 A process that speaks JSON lines: it says `{"ready": true}`, then answers each line `{"bodies": [...]}` (completion
-requests, run one after the other) with the milliseconds that each took. It takes vLLM's own engine arguments.
+requests with token ids, run one after the other) with the milliseconds that each took. It takes vLLM's own engine
+arguments.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ async def serve(arguments: list[str], answers: TextIO) -> None:
 
 
 async def _time_answer(engine: Any, body: dict[str, Any]) -> float:
+    from vllm.inputs import TokensPrompt
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     began_at = time.perf_counter()
@@ -46,7 +48,8 @@ async def _time_answer(engine: Any, body: dict[str, Any]) -> float:
         ignore_eos=body["ignore_eos"],
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
-    outputs = [output async for output in engine.generate(body["prompt"], sampling, uuid.uuid4().hex)]
+    prompt = TokensPrompt(prompt_token_ids=body["prompt"])
+    outputs = [output async for output in engine.generate(prompt, sampling, uuid.uuid4().hex)]
     spent_ms = (time.perf_counter() - began_at) * 1e3
     if len(outputs[-1].outputs[0].token_ids) != body["max_tokens"]:
         raise RuntimeError("the bare engine's answer is shorter than asked for")

@@ -11,6 +11,7 @@ from bench.plan import Load
 CORPUS_CHARS = 1_500_000
 MIN_FILE_BYTES = 20_000
 SLICE_STRIDE = 7919
+FIM_MARKERS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful coding assistant."}
 
 
@@ -29,6 +30,10 @@ class PromptSource:
     def make_bodies(self, load: Load, count: int) -> list[dict[str, Any]]:
         return [self._make_body(load, position) for position in range(count)]
 
+    def tokenize(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The same completion with its prompt as token ids: a floor has no text to read."""
+        return body | {"prompt": self._tokenizer.encode(body["prompt"], add_special_tokens=False).ids}
+
     def _make_body(self, load: Load, position: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model_name,
@@ -39,7 +44,8 @@ class PromptSource:
         }
         if load.fill_in_the_middle:
             prefix, suffix = self._cut(load.prompt_tokens * 2 // 3), self._cut(load.prompt_tokens // 3)
-            return body | {"prompt": f"<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>"}
+            before, between, after = FIM_MARKERS
+            return body | {"prompt": f"{before}{prefix}{between}{suffix}{after}"}
         question = {"role": "user", "content": self._cut(load.prompt_tokens)}
         return body | {"messages": [SYSTEM_MESSAGE, question]}
 
@@ -49,3 +55,10 @@ class PromptSource:
         tokens -= len(self._tokenizer.encode(mark).ids)
         first = self._serial * SLICE_STRIDE % (len(self._token_starts) - tokens)
         return mark + self._corpus[self._token_starts[first] : self._token_starts[first + tokens]]
+
+
+def leave_hole(body: dict[str, Any]) -> dict[str, Any]:
+    """The same completion with prefix and suffix apart, as an editor sends it to a server that puts them together."""
+    before, between, after = FIM_MARKERS
+    prefix, _, suffix = body["prompt"].removeprefix(before).removesuffix(after).partition(between)
+    return body | {"prompt": prefix, "suffix": suffix}

@@ -13,7 +13,7 @@ from bench.load import Burst, Outcome, decode_outcome
 from bench.measure import cpu_between_us, read_cpu, read_machine_busy_s, read_memory
 from bench.pace import Pace
 from bench.plan import FIM, Cell, EngineKind
-from bench.prompts import PromptSource
+from bench.prompts import PromptSource, leave_hole
 from bench.results import Results, RowMemory, Sample, derive_bare_figures, derive_figures
 from bench.rows import REPOSITORY, Row
 from bench.servers import BareEngine, HttpServer
@@ -69,10 +69,10 @@ class Rounds:
             bodies = self._prompts.make_bodies(cell.load, requests)
             with self._fleet.awake(row) as subject:
                 if isinstance(subject, BareEngine):
-                    subject.time_answers(bodies)
+                    subject.time_answers([self._prompts.tokenize(body) for body in bodies])
                     continue
                 assert isinstance(subject, HttpServer)
-                outcome = self._send(subject.port, cell, bodies, limit_s=60)
+                outcome = self._send(subject.port, cell, _as_asked_of(row, cell, bodies), limit_s=60)
             if outcome.failures:
                 self._unfit[row, cell] = f"{outcome.failures} of {requests} failed: {outcome.first_failure}"
             if row is Row.VLLM:
@@ -84,14 +84,15 @@ class Rounds:
         with self._fleet.awake(row) as subject:
             time.sleep(CALM_S)
             if isinstance(subject, BareEngine):
-                figures = derive_bare_figures(subject.time_answers(bodies))
+                tokenized = [self._prompts.tokenize(body) for body in bodies]
+                figures = derive_bare_figures(subject.time_answers(tokenized))
                 return Sample(self._engine, cell.name, row, number, len(bodies), 0, None, figures)
             assert isinstance(subject, HttpServer)
             parts = self._fleet.list_parts(row)
             front_end = [part.pid for part in parts]
             engine = [child for part in parts for child in part.children]
             front_before, engine_before, busy_before_s = read_cpu(front_end), read_cpu(engine), _busy_but_for_client_s()
-            outcome = self._send(subject.port, cell, bodies, limit_s)
+            outcome = self._send(subject.port, cell, _as_asked_of(row, cell, bodies), limit_s)
             front_cpu_us = cpu_between_us(front_before, read_cpu(front_end))
             engine_cpu_us = cpu_between_us(engine_before, read_cpu(engine))
             others_cpu_s = _busy_but_for_client_s() - busy_before_s - (front_cpu_us + engine_cpu_us) / 1e6
@@ -126,6 +127,12 @@ class Rounds:
         front_end = [part.pid for part in parts]
         children = [child for part in parts for child in part.children]
         return RowMemory(self._engine, row, read_memory(front_end), read_memory(front_end + children))
+
+
+def _as_asked_of(row: Row, cell: Cell, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Kodify with everything on fills in the middle itself; the others are sent the finished prompt."""
+    leaves_hole = row is Row.KODIFY_FULL and cell.load.fill_in_the_middle
+    return [leave_hole(body) for body in bodies] if leaves_hole else bodies
 
 
 def _busy_but_for_client_s() -> float:

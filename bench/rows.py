@@ -29,7 +29,7 @@ class Row(StrEnum):
     BARE = "bare"
 
 
-KODIFY_FULL_HAS_ON = "one-token auth"
+KODIFY_FULL_HAS_ON = "one-token auth, fill-in-the-middle"
 TITLES = {
     Row.VLLM: "vLLM's server",
     Row.VLLM_TUNED: "vLLM's server, fastokens",
@@ -90,8 +90,10 @@ def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launc
 
 
 def _everything_on(setup: Setup) -> dict[str, str]:
-    """Kodify's users, preprocessing and journal join here as they land; `KODIFY_FULL_HAS_ON` names what is on."""
-    return {"VLLM_API_KEY": setup.api_key}
+    """Kodify's users and journal join here as they land; `KODIFY_FULL_HAS_ON` names what is on. This row's bodies
+    bring prefix and suffix apart (`prompts.leave_hole`), and go to the engine in the order that the others' have."""
+    preset = REPOSITORY / "preprocess_configs" / "qwen.json"
+    return {"VLLM_API_KEY": setup.api_key, "COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
 
 
 def _base_environment(setup: Setup) -> dict[str, str]:
@@ -108,7 +110,6 @@ def _base_environment(setup: Setup) -> dict[str, str]:
     }
     if EXECUTORS[setup.engine] == "uni":
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # on CPU vLLM allows the executor `uni` only with it
-        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))  # a core for the front end
     return environment
 
 
