@@ -15,6 +15,7 @@ from kodify import auth
 from kodify.api import chat, completions, errors, health, models
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
+from kodify.api.outlet import Turn
 from kodify.engine.base import Engine
 from kodify.errors import ConfigError, UnavailableError
 from kodify.metrics import Metrics
@@ -71,6 +72,7 @@ def build_app(
     app.state.engine = engine
     app.state.auth = auth.build(settings)
     app.state.metrics = metrics
+    app.state.turn = Turn()
     app.state.preset = None
     app.state.ready = False
     return app

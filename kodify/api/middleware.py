@@ -15,6 +15,7 @@ from kodify.metrics import Metrics
 
 # Where a streamed body is written: past the layers, which look at the start of an answer only.
 BODY_SEND = "kodify.body_send"
+MOST_DIGITS = 20  # of a number that Python reads at no cost
 _REQUEST_ID = re.compile(rb"^[\w.:-]{1,128}$")
 
 
@@ -43,7 +44,7 @@ class Edge:
         status = 499  # the client left before an answer began
         request_id, announced = b"", b""
         for name, value in scope["headers"]:
-            if name == b"x-request-id":
+            if name == b"x-request-id" and not request_id:
                 request_id = value
             elif name == b"content-length":
                 announced = value
@@ -61,9 +62,9 @@ class Edge:
 
         self.metrics.in_progress += 1
         try:
-            if not announced.isdigit():
+            if not announced.isdigit() or len(announced) > MOST_DIGITS:
                 await self.app(scope, _limited(receive, self.max_bytes), tagged)
-            elif int(announced) <= self.max_bytes:  # the server lets no more through than was announced
+            elif int(announced) <= self.max_bytes:  # uvicorn lets no more through than was announced
                 await self.app(scope, receive, tagged)
             else:
                 await _refuse(_too_large(self.max_bytes), tagged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from starlette.types import Message, Send
@@ -24,15 +24,20 @@ class Outlet:
     """Where an answer's bytes go: an engine step calls `write` and goes on.
 
     An engine step writes to many outlets. Each send is a system call that wakes whoever reads the other end, so
-    they are kept until the step is through and made one after the other, one for each outlet: twice as cheap as
-    between the tokens, and several steps that were handled in one turn of the loop share one.
+    they are kept until the step is through and made one after the other, one for each outlet; several steps that were
+    handled in one turn of the loop share one.
 
     A server's `send` suspends only while the client is slower than its answer. So the first step of the coroutine
     is run on the spot, and a task is started only for one that suspends; what is written meanwhile waits in order.
     """
 
-    def __init__(self, send: Send, body_send: Send | None = None) -> None:
-        """`body_send` is a shorter way for what follows the start message, past layers that don't look at it."""
+    def __init__(
+        self, turn: Turn, send: Send, body_send: Send | None = None, on_broken: Callable[[], object] | None = None
+    ) -> None:
+        """`body_send` is a shorter way for what follows the start message, past layers that don't look at it.
+        `on_broken` is told when sending fails in another way than by the client's leaving."""
+        self._turn = turn
+        self._on_broken = on_broken
         self._send = send
         self._body_send = body_send or send
         self._start: Message | None = None
@@ -55,7 +60,7 @@ class Outlet:
         self._parts.append(data)
         if not self._queued:
             self._queued = True
-            _turn.add(self, self._loop)
+            self._turn.add(self, self._loop)
 
     def answer(self, data: bytes, status: int = 200, headers: Headers | None = None) -> None:
         """A whole answer at once."""
@@ -75,20 +80,14 @@ class Outlet:
                     continue
                 self._task = asyncio.create_task(self._go_on(sending, blocker))
                 return
-        except OSError:  # the connection broke; the watch on the client ends the job
-            self.abandon()
-        except Exception:
-            log.exception("an answer could not be sent")
-            self.abandon()
+        except Exception as error:
+            self._break(error)
 
     async def drained(self) -> None:
         """Returns when nothing waits any more."""
         self.flush()
-        task = self._task
-        if task is not None:
-            await asyncio.wait({task})
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     def abandon(self) -> None:
         """The client has left: nothing more is written."""
@@ -115,11 +114,19 @@ class Outlet:
             await _Rest(sending, blocker)
             while (following := self._next()) is not None:
                 await following
-        except OSError:
-            self.closed = True
-            self._parts.clear()
+        except Exception as error:
+            self._task = None
+            self._break(error)
         finally:
             self._task = None
+
+    def _break(self, error: Exception) -> None:
+        self.abandon()
+        if isinstance(error, OSError):
+            return  # the connection broke; the watch on the client ends the job
+        log.error("an answer could not be sent", exc_info=error)
+        if self._on_broken is not None:
+            self._on_broken()
 
 
 class _Rest:
@@ -144,24 +151,21 @@ class _Rest:
                 return
 
 
-class _Turn:
-    """The outlets written to in the event loop's present turn."""
+class Turn:
+    """The outlets that were written to in the event loop's present turn. One for each app."""
 
     def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.outlets: list[Outlet] = []
+        self._outlets: list[Outlet] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, outlet: Outlet, loop: asyncio.AbstractEventLoop) -> None:
-        if self.outlets and self.loop is loop:
-            self.outlets.append(outlet)
+        if self._outlets and self._loop is loop:
+            self._outlets.append(outlet)
             return
-        self.loop, self.outlets = loop, [outlet]
-        loop.call_soon(self.end)
+        self._loop, self._outlets = loop, [outlet]
+        loop.call_soon(self._end)
 
-    def end(self) -> None:
-        outlets, self.outlets = self.outlets, []
+    def _end(self) -> None:
+        outlets, self._outlets = self._outlets, []
         for outlet in outlets:
             outlet.flush()
-
-
-_turn = _Turn()

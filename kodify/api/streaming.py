@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -55,7 +57,9 @@ class GeneratedResponse(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outlet = Outlet(send, scope.get(BODY_SEND))
+        own_task = asyncio.current_task()
+        assert own_task is not None
+        outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), on_broken=own_task.cancel)
         self.encoder.attach(outlet)
 
         async def client_left() -> None:

@@ -68,6 +68,9 @@ class VllmEngine:
         engine, flags = await _in_thread(self._load)
         self._engine = engine
         await _in_thread(lambda: self._equip(engine, flags))
+        if self._direct is not None:
+            await self._direct.start()
+        self._facts = self._read_facts(engine)
 
     async def stop(self) -> None:
         for path in (self._direct, self._generator):
@@ -170,7 +173,6 @@ class VllmEngine:
                 log.warning("this is another vLLM than the direct path was written for: jobs go through generate()")
         self._reader_info.labels("kodify" if own_reader else "vllm").set(1)
         self._vocabulary = TokenizerVocabulary(tokenizer)
-        self._facts = self._read_facts(engine)
         freeze_gc_heap()
         vllm.envs.enable_envs_cache()
         self._reader = reader

@@ -3,7 +3,7 @@
 Plain chats and plain completions are most of the load, and for them validation and rendering by vLLM's own code cost
 several times what the rest of the request does. A body that fits these strict shapes is read by msgspec and rendered
 in place, by the same compiled template, tokenizer and sampling parameters; for anything else `parse_*` and `*_job`
-return None, and vLLM's models take it, with their own errors. Whoever uses it compares both ways once, on `SAMPLES`.
+return None, and vLLM's models take it, with their own errors. Whoever uses it compares both ways once, on the samples.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from msgspec import Meta
 from transformers.utils.chat_template_utils import _compile_jinja_template
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
+from vllm.exceptions import VLLMError
 from vllm.inputs.engine import tokens_input
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.renderers.hf import (
@@ -127,6 +128,7 @@ class CommonChat(_Common, kw_only=True):
 
 class CommonCompletion(_Common, kw_only=True):
     prompt: str | list[Any]
+    n: Literal[1] = 1
     suffix: str | None = None
     best_of: Literal[1] | None = None
 
@@ -147,6 +149,7 @@ class CommonReader:
         self._sampling_defaults = {name: self._defaults.get(name, default) for name, default in own.items()}
         self._stop_ids: list[int] = list(self._defaults.get("stop_token_ids") or ())
         self._most_stops: int = vllm.envs.VLLM_MAX_STOP_STRINGS
+        self._most_prompts: int = vllm.envs.VLLM_MAX_COMPLETION_PROMPTS
         self._tokenizer = PlainTokenizer(tokenizer)
         self._most_characters: int = self._context * tokenizer.max_chars_per_token
         self._render: Callable[[list[dict[str, Any]]], str] | None = None
@@ -165,7 +168,12 @@ class CommonReader:
         return self._parse(body, CommonChat) if self._render is not None else None
 
     def parse_completion(self, body: dict[str, Any]) -> CommonCompletion | None:
-        return self._parse(body, CommonCompletion)
+        request = self._parse(body, CommonCompletion)
+        if request is not None and isinstance(request.prompt, list):
+            kinds = set(map(type, request.prompt))
+            if len(kinds) != 1 or (kinds != {int} and len(request.prompt) > self._most_prompts):
+                return None
+        return request
 
     def _parse(self, body: dict[str, Any], shape: type[Shape]) -> Shape | None:
         try:
@@ -215,11 +223,13 @@ class CommonReader:
         *,
         special_tokens: bool,
     ) -> Job | None:
-        """None where the prompt is empty, no prompt, or does not fit: vLLM's way has the words for it."""
+        """None where a prompt is empty, is none or does not fit, or a number is out of its range: vLLM's way has the
+        words for it."""
         arrived = time.time()
+        in_place = sum(len(text) for text in texts if isinstance(text, str)) <= self._tokenizer.quick_characters
         prompts, inputs, sampling = [], [], []
         for text in texts:
-            ids = await self._tokenize(text, special_tokens)
+            ids = await self._tokenize(text, special_tokens, in_place)
             if not ids or len(ids) + (asked or 1) > self._context:
                 return None
             prompt = text if isinstance(text, str) else None
@@ -227,17 +237,20 @@ class CommonReader:
             engine_input["arrival_time"] = arrived
             inputs.append(engine_input)
             prompts.append(Prompt(ids, prompt))
-            sampling.append(self._sampling(request, asked, len(ids)))
+            try:
+                sampling.append(self._sampling(request, asked, len(ids)))
+            except (VLLMError, ValueError, TypeError, OverflowError):
+                return None
         if not prompts:
             return None
         plan = Plan(tuple(inputs), tuple(sampling), request, bool(request.stream), common=True)
         return Job(job_id, model, tuple(prompts), 1, plan)
 
-    async def _tokenize(self, text: Any, special_tokens: bool) -> list[int] | None:
+    async def _tokenize(self, text: Any, special_tokens: bool, in_place: bool) -> list[int] | None:
         if isinstance(text, str):
             if len(text) > self._most_characters:
                 return None
-            if len(text) <= self._tokenizer.quick_characters:
+            if in_place:
                 return self._tokenizer.encode(text, special_tokens=special_tokens)
             return await asyncio.to_thread(self._tokenizer.encode, text, special_tokens=special_tokens)
         if isinstance(text, list) and set(map(type, text)) == {int} and 0 <= min(text) <= max(text):

@@ -162,7 +162,7 @@ class DirectPath:
         self._show_cached_tokens = show_cached_tokens
         self._eos_token_id: int | None = engine.renderer.get_eos_token_id()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._supported_tasks: tuple[str, ...] | None = None
+        self._supported_tasks: tuple[str, ...] = ()
 
     def takes(self, job: Job) -> bool:
         """One choice a prompt, no logprobs, an event for each token: nearly every request."""
@@ -179,10 +179,13 @@ class DirectPath:
             for params in plan.sampling
         )
 
+    async def start(self) -> None:
+        """Asks the engine what it can do: from here on its output is read, and its death is noticed."""
+        self._supported_tasks = await self._engine.get_supported_tasks()
+        self._engine._run_output_handler()
+
     async def submit(self, job: Job, sink: Sink) -> DirectTicket:
         engine = self._engine
-        if self._supported_tasks is None:
-            self._supported_tasks = await engine.get_supported_tasks()
         if engine.errored:
             raise translate(EngineDeadError())
         plan: Plan = job.plan
@@ -232,7 +235,6 @@ class DirectPath:
         """What `process_inputs` makes of a plain text prompt, without the checks that CommonReader has made and
         without copying the parameters, which are this request's alone."""
         processor, params, engine_input = self._engine.input_processor, plan.sampling[position], plan.inputs[position]
-        assert self._supported_tasks is not None
         processor.apply_watermarking(params, processor._validate_params(params, self._supported_tasks))
         params.update_from_generation_config(processor.generation_config_fields, self._eos_token_id)
         return EngineCoreRequest(

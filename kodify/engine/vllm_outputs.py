@@ -10,6 +10,7 @@ the direct path; `ENGINE_READER=vllm` leaves vLLM's tasks in place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from bisect import bisect_left
 from typing import Any
@@ -37,15 +38,10 @@ class OutputReader:
         self._resources = self._core.resources
         self._socket: Any = zmq.Socket.shadow(self._resources.output_socket)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._between_tokens = next(
-            (
-                logger.histogram_inter_token_latency
-                for logger in getattr(engine.logger_manager, "stat_loggers", ())
-                if hasattr(logger, "histogram_inter_token_latency")
-            ),
-            None,
-        )
-        self._plain = not vllm.envs.VLLM_COMPUTE_NANS_IN_LOGITS
+        loggers: list[Any] = getattr(engine.logger_manager, "stat_loggers", [])
+        # Its latencies are told to it all at once; other loggers want them the usual way.
+        self._between_tokens = getattr(loggers[0], "histogram_inter_token_latency", None) if len(loggers) == 1 else None
+        self._passes_on = not vllm.envs.VLLM_COMPUTE_NANS_IN_LOGITS  # it would have to count them
         self._loop: asyncio.AbstractEventLoop
         self._fd: Any = self._socket.getsockopt(zmq.FD)
 
@@ -53,7 +49,9 @@ class OutputReader:
     def suits(engine: Any) -> bool:
         """One engine process without multimodal caches, whose output nobody has begun to read."""
         begun = engine.output_handler is not None or engine.engine_core.resources.output_queue_task is not None
-        return type(engine.engine_core) is AsyncMPClient and engine.renderer.mm_processor_cache is None and not begun
+        plain = engine.renderer.mm_processor_cache is None
+        tolerant = engine.vllm_config.parallel_config.enable_fault_tolerance
+        return type(engine.engine_core) is AsyncMPClient and plain and not tolerant and not begun
 
     def install(self) -> None:
         self._core._ensure_output_queue_task = self._begin
@@ -93,7 +91,7 @@ class OutputReader:
     def _handle(self, outputs: Any) -> None:
         """One engine step."""
         stats = IterationStats() if self._engine.log_stats and outputs.outputs else None
-        rest = self._pass_on(outputs, stats) if self._plain else outputs.outputs
+        rest = self._pass_on(outputs, stats) if self._passes_on else outputs.outputs
         if rest:
             processed = self._outputs.process_outputs(
                 rest, outputs.timestamp, stats, weight_version=outputs.weight_version
@@ -154,13 +152,17 @@ class OutputReader:
         handler = self._engine.output_handler
         if handler.done() and error is None:
             return
-        self._loop.remove_reader(self._fd)
         if not handler.done():
             handler.set_result(None)
         if error is not None and not self._resources.engine_dead:
             log.error("the engine's output could not be handled", exc_info=error)
         reason = self._engine.dead_error if error is None else self._core._format_exception(error)
         self._outputs.propagate_error(reason)
+        for waiting in self._core.utility_results.values():
+            if not waiting.done():
+                waiting.set_exception(reason)
+        with contextlib.suppress(Exception):  # vLLM has closed the socket: its number may be another's by now
+            self._loop.remove_reader(self._fd)
 
 
 def observe_all(histogram: Any, values: list[float]) -> None:

@@ -17,4 +17,4 @@ class Plan:
     request: Any
     streamed: bool
     top_logprobs: int | None = None  # alternatives shown a position; None: no logprobs asked for
-    common: bool = False  # made by CommonReader: its token ids and parameters need no more checks
+    common: bool = False  # made by CommonReader: its token ids are checked, its parameters are nobody else's

@@ -70,14 +70,20 @@ class RequestReader:
             return log.info("this model's requests are all read by vLLM's models")
         try:
             common = CommonReader(self._engine, self.renderer, self._override_max_tokens)
+            compared = 0
             for body in (*SAMPLE_CHATS, *SAMPLE_COMPLETIONS):
-                if not await self._agrees(common, {"model": "any", **body}):
+                agrees = await self._agrees(common, {"model": "any", **body})
+                if agrees is False:
                     return log.warning("requests are all read by vLLM's models: the short way differs on %s", body)
+                compared += agrees is True
+            if not compared:
+                return log.warning("requests are all read by vLLM's models: the short way takes none of the samples")
         except Exception:  # a model's template, or code of its tokenizer: the other way is there for it
             return log.warning("requests are all read by vLLM's models", exc_info=True)
         self._common = common
 
-    async def _agrees(self, common: CommonReader, body: dict[str, Any]) -> bool:
+    async def _agrees(self, common: CommonReader, body: dict[str, Any]) -> bool | None:
+        """None where the body does not go the short way."""
         if "messages" in body:
             chat = common.parse_chat(body)
             ours = await common.chat_job(chat, "", "") if chat is not None else None
@@ -85,7 +91,7 @@ class RequestReader:
             completion = common.parse_completion(body)
             ours = await common.completion_job(completion, "", "") if completion is not None else None
         if ours is None:
-            return True  # it does not go the short way
+            return None
         if "messages" in body:
             theirs = await self._full_chat_job(_validate(ChatCompletionRequest, body), "", "")
         else:
@@ -104,6 +110,10 @@ class RequestReader:
         if self._common is not None and (common := self._common.parse_completion(body)) is not None:
             return common
         _require(body, "model", *(() if body.get("prompt_embeds") else ("prompt",)))
+        if body["prompt"] == "" and isinstance(body.get("suffix"), str):  # a hole at the start of a file
+            request = _validate(CompletionRequest, {**body, "prompt": "any"})
+            request.prompt = ""
+            return request
         return _validate(CompletionRequest, body)
 
     async def chat_job(self, request: CommonChat | ChatCompletionRequest, job_id: str, model: str) -> Job:

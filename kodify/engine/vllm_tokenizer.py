@@ -16,6 +16,7 @@ class PlainTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         backend = deepcopy(tokenizer._tokenizer)
         backend.no_truncation()
+        backend.no_padding()
         self._encode = backend.encode
         self.quick_characters = QUICK_CHARACTERS[type(backend).__module__.startswith("fastokens")]
 

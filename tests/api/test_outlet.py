@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from kodify.api.outlet import EVENT_STREAM, Outlet
+from kodify.api.outlet import EVENT_STREAM, Outlet, Turn
 
 
 class Client:
@@ -32,15 +32,15 @@ class Client:
         return [message["body"] for message in self.messages if message["type"] == "http.response.body"]
 
 
-def opened(client: Client) -> Outlet:
-    outlet = Outlet(client.send)
+def opened(client: Client, turn: Turn) -> Outlet:
+    outlet = Outlet(turn, client.send)
     outlet.open(200, EVENT_STREAM)
     return outlet
 
 
 async def test_a_turns_writes_leave_at_its_end_in_one_send_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    clients = [Client() for _ in range(3)]
-    outlets = [opened(client) for client in clients]
+    clients, turn = [Client() for _ in range(3)], Turn()
+    outlets = [opened(client, turn) for client in clients]
     scheduled: list[Any] = []
     loop = asyncio.get_running_loop()
     call_soon = loop.call_soon
@@ -64,8 +64,8 @@ async def test_a_turns_writes_leave_at_its_end_in_one_send_for_each_answer(monke
 
 
 async def test_while_a_client_is_slow_what_is_written_waits_and_leaves_together() -> None:
-    client, quick = Client(slow=True), Client()
-    outlet, other = opened(client), opened(quick)
+    client, quick, turn = Client(slow=True), Client(), Turn()
+    outlet, other = opened(client, turn), opened(quick, turn)
     for word in (b"a", b"b", b"c"):
         outlet.write(word)
         other.write(word)
@@ -81,7 +81,7 @@ async def test_while_a_client_is_slow_what_is_written_waits_and_leaves_together(
 
 async def test_an_answer_that_was_just_written_is_drained() -> None:
     client = Client()
-    outlet = Outlet(client.send)
+    outlet = Outlet(Turn(), client.send)
     outlet.answer(b"{}")
     await outlet.drained()
     assert client.bodies == [b"{}"]
@@ -90,19 +90,25 @@ async def test_an_answer_that_was_just_written_is_drained() -> None:
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), RuntimeError("a bug of the server")])
-async def test_a_send_that_fails_closes_its_answer_and_no_other(error: Exception) -> None:
-    broken, whole = Client(error=error), Client()
-    outlets = [opened(broken), opened(whole)]
+@pytest.mark.parametrize("slow", [False, True])
+async def test_a_send_that_fails_closes_its_answer_and_no_other(error: Exception, slow: bool) -> None:
+    broken, whole, turn = Client(error=error, slow=slow), Client(), Turn()
+    told: list[bool] = []
+    outlets = [Outlet(turn, broken.send, on_broken=lambda: told.append(True)), opened(whole, turn)]
+    outlets[0].open(200, EVENT_STREAM)
     for outlet in outlets:
         outlet.write(b"a")
     await asyncio.sleep(0)
+    broken.reads.set()
+    await outlets[0].drained()
     assert outlets[0].closed
+    assert told == ([] if isinstance(error, OSError) else [True])
     assert whole.bodies == [b"a"]
 
 
 async def test_nothing_is_sent_once_the_client_has_left() -> None:
     client = Client()
-    outlet = opened(client)
+    outlet = opened(client, Turn())
     outlet.write(b"a")
     outlet.abandon()
     outlet.write(b"b")
@@ -111,13 +117,15 @@ async def test_nothing_is_sent_once_the_client_has_left() -> None:
 
 
 def test_a_loop_that_ended_in_the_middle_of_a_turn_leaves_nothing_to_the_next() -> None:
+    turn = Turn()
+
     async def write(client: Client) -> None:
-        opened(client).write(b"a")
+        opened(client, turn).write(b"a")
         await asyncio.sleep(0)
 
     lost, kept = Client(), Client()
     loop = asyncio.new_event_loop()
-    loop.call_soon(lambda: opened(lost).write(b"a"))
+    loop.call_soon(lambda: opened(lost, turn).write(b"a"))
     loop.call_soon(loop.stop)  # before the end of the turn, which is the next thing to run
     loop.run_forever()
     loop.close()

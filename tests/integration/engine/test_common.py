@@ -144,6 +144,15 @@ async def test_what_is_not_common_is_vllms(readers: Readers, body: dict[str, Any
         {"prompt": []},
         {"prompt": [1, "a"]},
         {"prompt": [-1]},
+        {"prompt": ["a", [1, 2]]},
+        {"prompt": [5, "a"]},
+        {"prompt": ["x"] * 1025},
+        {"prompt": "a", "n": None},
+        {"prompt": "a", "stop": ""},
+        {"messages": USER, "stop": ["\n", ""]},
+        {"messages": USER, "top_k": -2},
+        {"messages": USER, "repetition_penalty": 0},
+        {"prompt": "a", "repetition_penalty": -1},
     ],
     ids=lambda body: str(body)[:60],
 )
@@ -155,6 +164,27 @@ async def test_refusals_are_in_the_same_words(readers: Readers, body: dict[str, 
             return error.message
 
     assert await outcome(readers.short) == await outcome(readers.full)
+
+
+@pytest.mark.parametrize("rare", [{}, {"min_tokens": 1}])
+async def test_a_hole_at_the_start_of_a_file_is_one(readers: Readers, rare: dict[str, Any]) -> None:
+    request = readers.short.parse_completion({"model": "nano", "prompt": "", "suffix": "rest", **rare})
+    assert (request.prompt, request.suffix) == ("", "rest")
+
+
+async def test_many_texts_are_tokenized_in_a_thread(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = readers.short._common
+    assert common is not None
+    monkeypatch.setattr(common._tokenizer, "quick_characters", 10)
+    in_place: list[bool] = []
+
+    async def tokenize(text: str, special: bool, quick: bool) -> list[int]:
+        in_place.append(quick)
+        return [1]
+
+    monkeypatch.setattr(common, "_tokenize", tokenize)
+    await job_of(readers.short, {"prompt": ["12345678", "12345678"]})
+    assert in_place == [False, False]
 
 
 async def test_a_long_text_is_tokenized_in_a_thread(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:

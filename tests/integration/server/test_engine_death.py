@@ -48,3 +48,17 @@ def test_a_dead_engine_ends_every_answer(tmp_path: Path, reader: str) -> None:
         code = process.stop(signal.SIGTERM)
     assert code == 0
     assert psutil.wait_procs(family, timeout=10)[1] == [], "a process was left behind"
+
+
+def test_an_engine_that_died_idle_refuses_the_first_request(tmp_path: Path) -> None:
+    process = start_kodify(tmp_path)
+    try:
+        process.wait_until_healthy()
+        for child in process.family()[1:]:
+            child.kill()
+        body = {"model": MODEL, "prompt": "x", "max_tokens": 2}
+        refused = httpx.post(f"{process.url}/v1/completions", json=body, timeout=10)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+    finally:
+        assert process.stop(signal.SIGTERM) == 0
