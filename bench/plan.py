@@ -31,7 +31,8 @@ class Load:
         return round(self.answer_tokens * self.length_shares[position % len(self.length_shares)])
 
 
-CHAT = Load("chat", "streamed chat", "/v1/chat/completions", 150, 128, FIVE_LENGTHS, streamed=True)
+# The question; the system message, about as long again, is the same for all.
+CHAT = Load("chat", "streamed chat", "/v1/chat/completions", 60, 128, FIVE_LENGTHS, streamed=True)
 FIM = Load("fim", "whole fill-in-the-middle completion", "/v1/completions", 1000, 32, fill_in_the_middle=True)
 WHOLE = Load("whole", "whole answer of one token to a long prompt", "/v1/chat/completions", 1000, 1)
 EMBED = Load("embed", "embeddings", "/v1/embeddings", 500, 0, served=False)

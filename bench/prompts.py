@@ -12,7 +12,15 @@ CORPUS_CHARS = 1_500_000
 MIN_FILE_BYTES = 20_000
 SLICE_STRIDE = 7919
 FIM_MARKERS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
-SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful coding assistant."}
+# What an assistant in an editor sends before each question; engines keep its cache, as they do for real clients.
+SYSTEM_MESSAGE = {
+    "role": "system",
+    "content": "You are a coding assistant in an editor. Answer with code first and at most two sentences after it. "
+    "Keep the style of the file that you are shown: its names, its indentation, its quotes, its error handling. "
+    "Use the standard library where it does. Never invent functions of other modules; say what you are not sure of. "
+    "Answer in the language of the question. When you change code, show only the lines that change and enough around "
+    "them to find the place.",
+}
 
 
 class PromptSource:
