@@ -1,0 +1,1 @@
+"""PostgreSQL: the tables, the sessions, one function for each query. SQL is known here only."""
