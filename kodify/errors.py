@@ -50,6 +50,14 @@ class MethodNotAllowedError(KodifyError):
     default_message = "Method Not Allowed"
 
 
+class ConflictError(KodifyError):
+    """What is asked contradicts what there is."""
+
+    status = 409
+    type = "ConflictError"
+    default_message = "Conflict"
+
+
 class BodyTooLargeError(KodifyError):
     status = 413
     type = "BodyTooLargeError"
@@ -60,6 +68,24 @@ class UnprocessableEntityError(KodifyError):
     status = 422
     type = "UnprocessableEntityError"
     default_message = "Unprocessable Entity"
+
+
+class TooManyRequestsError(KodifyError):
+    """One caller asks more often than is allowed."""
+
+    status = 429
+    type = "RateLimitError"
+    default_message = "Too many requests. Please try again later"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ):
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.headers = headers or []
 
 
 class UnavailableError(KodifyError):

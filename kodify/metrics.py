@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from kodify import __version__
@@ -43,8 +45,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        cache = Counter("kodify_auth_cache", "Tokens looked up, by result.", ["result"], registry=self.registry)
+        self.auth_cache_hits, self.auth_cache_misses = cache.labels("hit"), cache.labels("miss")
         info = Gauge("kodify_info", "1, with the version.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
+
+    def watch_auth_cache(self, size: Callable[[], int]) -> None:
+        gauge = Gauge("kodify_auth_cache_entries", "Tokens whose holders are known.", registry=self.registry)
+        gauge.set_function(size)
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Routes, methods and statuses are few: their series are looked up once each."""

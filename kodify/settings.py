@@ -91,6 +91,52 @@ class Settings(BaseSettings):
     )
     users_table: str = Field("users", alias="USERS_TABLE", description="Table of the users, may name its schema.")
     db_url: SecretStr | None = Field(None, alias="DB_URL", description="PostgreSQL of the users, or `embedded`.")
+    data_path: str = Field(
+        "kodify-data", alias="DATA_PATH", description="Folder of what Kodify keeps itself, such as DB_URL=embedded."
+    )
+    token_days: int = Field(
+        30, alias="TOKEN_DAYS", ge=1, le=3650, description="How many days a token made by `POST /token` works."
+    )
+    auth_outage_s: float = Field(
+        600,
+        alias="AUTH_OUTAGE_S",
+        ge=0,
+        description="How many seconds known tokens go on while the users' PostgreSQL can't be reached.",
+    )
+    limit_requests_per_minute: int | None = Field(
+        None,
+        alias="LIMIT_REQUESTS_PER_MINUTE",
+        ge=1,
+        description="Requests a minute that one user may make. Unset: any.",
+    )
+    limit_concurrent_requests: int | None = Field(
+        None,
+        alias="LIMIT_CONCURRENT_REQUESTS",
+        ge=1,
+        description="Requests that one user may make at once, of each replica. Unset: any.",
+    )
+    limit_tokens_per_day: int | None = Field(
+        None, alias="LIMIT_TOKENS_PER_DAY", ge=1, description="Tokens, read and written, of one user a day. Unset: any."
+    )
+    oidc_discovery_url: str | None = Field(
+        None,
+        alias="OIDC_DISCOVERY_URL",
+        description="Single sign-on beside users' tokens: the provider's …/.well-known/openid-configuration.",
+    )
+    oidc_audience: str | None = Field(
+        None, alias="OIDC_AUDIENCE", description="The audience that a sign-on token must be made for."
+    )
+    oidc_email_claim: str = Field("email", alias="OIDC_EMAIL_CLAIM", description="The claim that has the e-mail.")
+    oidc_admin_claim: str | None = Field(
+        None, alias="OIDC_ADMIN_CLAIM", description="`name=value`: who has this claim is an administrator."
+    )
+    oidc_user_days: int = Field(
+        365,
+        alias="OIDC_USER_DAYS",
+        ge=0,
+        le=36_500,
+        description="How many days a user who is made at the first sign-on may use Kodify.",
+    )
     run_migrations: bool = Field(False, alias="RUN_MIGRATIONS", description="1: migrate the databases on start.")
 
     # journal

@@ -10,6 +10,8 @@ from pathlib import Path
 from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
+TABLE = re.compile(r"^([a-z_][a-z0-9_]{0,40}\.)?[a-z_][a-z0-9_]{0,40}$")
+CLAIM = re.compile(r"^[^=]+=.+$")
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -23,7 +25,7 @@ def problems(settings: Settings) -> Iterator[str]:
     """One sentence each, saying what to do."""
     yield from _model(settings)
     yield from _preset(settings)
-    yield from _authorisation(settings)
+    yield from authorisation(settings)
     yield from _journal(settings)
     yield from _port(settings)
 
@@ -53,7 +55,7 @@ def _preset(settings: Settings) -> Iterator[str]:
         yield f"COMPLETIONS_PREPROCESSING_CONFIG names {path}, which is not a file: give a preset or leave it unset."
 
 
-def _authorisation(settings: Settings) -> Iterator[str]:
+def authorisation(settings: Settings) -> Iterator[str]:
     users = settings.mtsai_auth or settings.auth_type == "DB"
     if settings.mtsai_auth and settings.auth_type != "DB":
         yield "MTSAI_AUTH=true needs AUTH_TYPE=DB: set it, or MTSAI_AUTH=false."
@@ -63,8 +65,21 @@ def _authorisation(settings: Settings) -> Iterator[str]:
         yield "MTSAI_AUTH=true needs DB_URL: set it to the users' PostgreSQL."
     elif users and settings.vllm_api_key is not None:
         yield "VLLM_API_KEY and MTSAI_AUTH=true exclude each other: unset one of them."
-    elif users:
-        yield "MTSAI_AUTH=true is not served by this version: set VLLM_API_KEY for one token, or MTSAI_AUTH=false."
+    elif users and settings.oidc_discovery_url is not None and settings.oidc_audience is None:
+        yield "OIDC_DISCOVERY_URL needs OIDC_AUDIENCE: set it to the audience of the tokens."
+    elif users and settings.oidc_admin_claim is not None and not CLAIM.match(settings.oidc_admin_claim):
+        yield "OIDC_ADMIN_CLAIM must be `name=value`: set it so, or unset it."
+    elif not users and settings.oidc_discovery_url is not None:
+        yield "OIDC_DISCOVERY_URL needs users: set MTSAI_AUTH=true, AUTH_TYPE=DB and DB_URL."
+    elif not users and (limit := _a_limit(settings)) is not None:
+        yield f"{limit} needs users: set MTSAI_AUTH=true, AUTH_TYPE=DB and DB_URL, or unset it."
+    elif users and not TABLE.match(settings.users_table):
+        yield f"USERS_TABLE is {settings.users_table}, which is no table's name: give `table` or `schema.table`."
+
+
+def _a_limit(settings: Settings) -> str | None:
+    names = ("limit_requests_per_minute", "limit_concurrent_requests", "limit_tokens_per_day")
+    return next((name.upper() for name in names if getattr(settings, name) is not None), None)
 
 
 def _journal(settings: Settings) -> Iterator[str]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from kodify.app import build_app
+from kodify.db.embedded import EmbeddedServer
 from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.http_protocol import Protocol
@@ -91,6 +95,27 @@ def serve(settings: Settings) -> Iterator[Serve]:
             return stack.enter_context(serving(own, ScriptedEngine(script or Script())))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL's address: KODIFY_TEST_DB_URL's, or one that is started here."""
+    given = os.environ.get("KODIFY_TEST_DB_URL")
+    if given:
+        yield given
+        return
+    server = EmbeddedServer(tmp_path_factory.mktemp("postgres") / "data")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def users(postgres: str) -> dict[str, object]:
+    """The variables of a server with users, in a schema of its own."""
+    table = f"t_{uuid.uuid4().hex[:12]}.people"
+    return {"MTSAI_AUTH": True, "AUTH_TYPE": "DB", "DB_URL": SecretStr(postgres), "USERS_TABLE": table}
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:

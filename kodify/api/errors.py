@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kodify.errors import KodifyError, MethodNotAllowedError, NotFoundError
+from kodify.errors import KodifyError, MethodNotAllowedError, NotFoundError, TooManyRequestsError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ def headers(error: KodifyError) -> list[tuple[bytes, bytes]]:
     found = [(b"content-type", b"application/json")]
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
+    if isinstance(error, TooManyRequestsError):
+        found += error.headers
     if error.status == 401:
         found.append((b"www-authenticate", b"Bearer"))
     return found

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kodify.auth import AuthMethod
+from kodify.api.middleware import ADDED_HEADERS
+from kodify.auth import AuthMethod, UserLimits
 from kodify.errors import ForbiddenError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -22,9 +23,10 @@ class Guarded:
     An ASGI app of its own, which Starlette calls without its wrapper for plain functions.
     """
 
-    def __init__(self, scope: Who, handler: Handler) -> None:
+    def __init__(self, scope: Who, handler: Handler, *, limited: bool = False) -> None:
         self.scope = scope
         self.handler = handler
+        self.limited = limited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -34,12 +36,30 @@ class Guarded:
             if self.scope not in principal.scopes:
                 raise ForbiddenError()
             request.state.principal = principal
+            limits: UserLimits | None = getattr(auth, "limits", None)
+            if self.limited and limits is not None and principal.user_id is not None:
+                return await self._within(limits, principal.user_id, request)
         response = await self.handler(request)
         await response(scope, receive, send)
 
+    async def _within(self, limits: UserLimits, user_id: int, request: Request) -> None:
+        """The answer's start tells what is left; what it used is counted when it has ended."""
+        admission = await limits.admit(user_id)
+        request.scope["state"][ADDED_HEADERS] = admission.headers
+        used = 0
+        try:
+            response = await self.handler(request)
+            try:
+                await response(request.scope, request.receive, request._send)
+            finally:
+                used = getattr(response, "tokens_used", 0)
+        finally:
+            await limits.leave(admission, used)
 
-def guard(scope: Who, handler: Handler) -> Guarded:
-    return Guarded(scope, handler)
+
+def guard(scope: Who, handler: Handler, *, limited: bool = False) -> Guarded:
+    """`limited`: a user's limits hold for it."""
+    return Guarded(scope, handler, limited=limited)
 
 
 def bearer_token(request: Request) -> str | None:

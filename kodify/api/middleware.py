@@ -15,6 +15,8 @@ from kodify.metrics import Metrics
 
 # Where a streamed body is written: past the layers, which look at the start of an answer only.
 BODY_SEND = "kodify.body_send"
+# In the request's state: what a guard adds to the start of the answer.
+ADDED_HEADERS = "added_headers"
 MOST_DIGITS = 20  # of a number that Python reads at no cost
 _REQUEST_ID = re.compile(rb"^[\w.:-]{1,128}$")
 
@@ -57,7 +59,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                added = scope["state"].get(ADDED_HEADERS, ())
+                message["headers"] = [*message["headers"], *added, (b"x-request-id", request_id)]
             await send(message)
 
         self.metrics.in_progress += 1

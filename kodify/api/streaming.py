@@ -56,6 +56,11 @@ class GeneratedResponse(Response):
         self.metrics = metrics
         self.background = None
 
+    @property
+    def tokens_used(self) -> int:
+        """Read and written so far."""
+        return self.job.prompt_tokens + self.encoder.completion_tokens
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         own_task = asyncio.current_task()
         assert own_task is not None

@@ -2,15 +2,69 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from kodify.auth.administration import Administration
 from kodify.auth.base import AuthMethod, Principal
 from kodify.auth.dummy import DummyAuth
+from kodify.auth.limits import Allowance, UserLimits
+from kodify.auth.logins import LoginLimits
+from kodify.auth.oidc import OidcVerifier
 from kodify.auth.one_token import OneTokenAuth
+from kodify.auth.sign_on import SignOn
+from kodify.auth.users import UsersAuth
+from kodify.db.database import Database
+from kodify.db.tables import TokenFields, UserFields, users_tables
+from kodify.metrics import Metrics
 from kodify.settings import Settings
 
-__all__ = ["AuthMethod", "Principal", "build"]
+__all__ = [
+    "Administration",
+    "AuthMethod",
+    "LoginLimits",
+    "Principal",
+    "TokenFields",
+    "UserFields",
+    "UserLimits",
+    "administration",
+    "build",
+    "build_users",
+]
 
 
-def build(settings: Settings) -> AuthMethod:
+def build(settings: Settings, metrics: Metrics) -> AuthMethod:
+    if settings.mtsai_auth:
+        return build_users(settings, metrics)
     if settings.vllm_api_key is not None:
         return OneTokenAuth(settings.vllm_api_key.get_secret_value())
     return DummyAuth()
+
+
+def build_users(settings: Settings, metrics: Metrics, *, migrate: bool | None = None) -> UsersAuth:
+    assert settings.db_url is not None, "verdicts.py asks for DB_URL"
+    return UsersAuth(
+        Database(settings.db_url.get_secret_value(), Path(settings.data_path) / "postgres"),
+        users_tables(settings.users_table),
+        metrics,
+        migrate=settings.run_migrations if migrate is None else migrate,
+        outage_s=settings.auth_outage_s,
+        sign_on=_sign_on(settings),
+        allowance=Allowance(
+            settings.limit_requests_per_minute, settings.limit_concurrent_requests, settings.limit_tokens_per_day
+        ),
+    )
+
+
+def _sign_on(settings: Settings) -> SignOn | None:
+    if settings.oidc_discovery_url is None:
+        return None
+    assert settings.oidc_audience is not None, "verdicts.py asks for OIDC_AUDIENCE"
+    verifier = OidcVerifier(
+        settings.oidc_discovery_url, settings.oidc_audience, settings.oidc_email_claim, settings.oidc_admin_claim
+    )
+    return SignOn(verifier, settings.oidc_user_days)
+
+
+def administration(method: AuthMethod, settings: Settings) -> Administration | None:
+    """None where there are no users."""
+    return Administration(method, token_days=settings.token_days) if isinstance(method, UsersAuth) else None

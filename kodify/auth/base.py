@@ -12,12 +12,19 @@ class Principal:
 
     name: str | None
     scopes: frozenset[str]
+    user_id: int | None = None
+    token_id: int | None = None
 
 
 class AuthMethod(Protocol):
     @property
     def label(self) -> str:
         """Its name in the start-up block."""
+
+    async def start(self) -> None:
+        """Raises ConfigError where it can't serve as configured."""
+
+    async def stop(self) -> None: ...
 
     async def identify(self, token: str | None) -> Principal:
         """`token` as the client sent it, None where it sent none or sent something odd.

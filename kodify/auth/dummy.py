@@ -10,5 +10,9 @@ _ANYBODY = Principal(None, frozenset({"user"}))
 class DummyAuth:
     label = "off"
 
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
     async def identify(self, token: str | None) -> Principal:
         return _ANYBODY

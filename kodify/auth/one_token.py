@@ -18,6 +18,10 @@ class OneTokenAuth:
         # Digests are of one length: comparing them tells nothing about the token's.
         self._digest = hashlib.sha256(token.encode()).digest()
 
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
     async def identify(self, token: str | None) -> Principal:
         digest = hashlib.sha256((token or "").encode("utf-8", "surrogateescape")).digest()
         if token is None or not hmac.compare_digest(digest, self._digest):

@@ -121,9 +121,15 @@ JOURNAL = {"LOGS_DB_HOST": "h", "LOGS_DB_PORT": "5432", "LOGS_DB_NAME": "n", "LO
             "VLLM_API_KEY and MTSAI_AUTH=true exclude each other",
         ),
         (
-            {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "postgresql://x"},
-            "MTSAI_AUTH=true is not served by this version",
+            {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "postgresql://x", "USERS_TABLE": "my users"},
+            "USERS_TABLE is my users, which is no table's name",
         ),
+        (
+            {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "postgresql://x", "OIDC_DISCOVERY_URL": "http://x"},
+            "OIDC_DISCOVERY_URL needs OIDC_AUDIENCE",
+        ),
+        ({"OIDC_DISCOVERY_URL": "http://x"}, "OIDC_DISCOVERY_URL needs users"),
+        ({"LIMIT_TOKENS_PER_DAY": "5"}, "LIMIT_TOKENS_PER_DAY needs users"),
         ({"LOGS": "True"}, "LOGS=True needs LOGS_DB_HOST, LOGS_DB_PORT, LOGS_DB_NAME"),
         ({"LOGS": "True", **JOURNAL}, "LOGS=True needs LOGS_DB_PASSWORD"),
         ({"LOGS": "True", **JOURNAL, "LOGS_DB_PASSWORD": "p"}, "LOGS=True is not served by this version"),
