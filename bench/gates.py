@@ -18,6 +18,7 @@ class Verdict(StrEnum):
 class Relation(StrEnum):
     RATIO = "ratio"
     DIFFERENCE_MS = "difference, ms"
+    DIFFERENCE_US = "difference, µs"
     ALONE = "alone"
 
 
@@ -63,6 +64,8 @@ BARS = (
         _FULL, Row.GATEWAY, gate=4.0, stretch=6.0, at_most=False),
     Bar("CPU per token, everything on over nothing on", _DOUBLE, "chat:64@10", Metric.CPU_US_PER_TOKEN,
         _FULL, _PLAIN, gate=1.08, stretch=1.03, at_most=True),
+    Bar("front-end CPU of a request, everything on beyond nothing on", _DOUBLE, "whole:16@1", Metric.CPU_US_PER_REQUEST,
+        _FULL, _PLAIN, gate=50.0, at_most=True, relation=Relation.DIFFERENCE_US),
     Bar("whole FIM completion beyond bare generate()", _DOUBLE, "fim:1@2", Metric.LATENCY_P50_MS,
         _FULL, Row.BARE, gate=1.5, stretch=0.8, at_most=True, relation=Relation.DIFFERENCE_MS),
     Bar("events per token on the wire", _DOUBLE, "chat:64@10", Metric.EVENTS_PER_TOKEN,
@@ -91,7 +94,7 @@ def _relate(relation: Relation, own: float, base: float) -> float:
     match relation:
         case Relation.RATIO:
             return own / base
-        case Relation.DIFFERENCE_MS:
+        case Relation.DIFFERENCE_MS | Relation.DIFFERENCE_US:
             return own - base
         case Relation.ALONE:
             return own

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +30,7 @@ class Row(StrEnum):
     BARE = "bare"
 
 
-KODIFY_FULL_HAS_ON = "one-token auth, fill-in-the-middle"
+KODIFY_FULL_HAS_ON = "users from PostgreSQL, fill-in-the-middle"
 TITLES = {
     Row.VLLM: "vLLM's server",
     Row.VLLM_TUNED: "vLLM's server, fastokens",
@@ -89,18 +90,38 @@ def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launc
             return Launch([sys.executable, "-m", "bench.bare", *_engine_options(setup)], environment)
 
 
+def make_user(folder: Path) -> str:
+    """Make a user of Kodify in a database of its own in `folder`; return the token, which all rows' clients send."""
+    created = subprocess.run(
+        [str(KODIFY_COMMAND), "users", "create", "--email=bench@example.com", "--days=1"],
+        env=_inherited() | _users(folder),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return created.stdout.strip()
+
+
+def _users(folder: Path) -> dict[str, str]:
+    return {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "embedded", "DATA_PATH": str(folder / "kodify-data")}
+
+
 def _everything_on(setup: Setup) -> dict[str, str]:
-    """Kodify's users and journal join here as they land; `KODIFY_FULL_HAS_ON` names what is on. This row's bodies
-    bring prefix and suffix apart (`prompts.leave_hole`), and go to the engine in the order that the others' have."""
+    """Kodify's journal joins here as it lands; `KODIFY_FULL_HAS_ON` names what is on. This row's bodies bring prefix
+    and suffix apart (`prompts.leave_hole`), and go to the engine in the order that the others' have."""
     preset = REPOSITORY / "preprocess_configs" / "qwen.json"
-    return {"VLLM_API_KEY": setup.api_key, "COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
+    return _users(setup.pace_file.parent) | {"COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
+
+
+def _inherited() -> dict[str, str]:
+    own = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+    return own | {"PYTHONPATH": str(REPOSITORY)}
 
 
 def _base_environment(setup: Setup) -> dict[str, str]:
     """A clean environment: no setting of the shell that started the benchmark reaches a row."""
-    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
-    environment = inherited | {
-        "PYTHONPATH": str(REPOSITORY),
+    environment = _inherited() | {
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
