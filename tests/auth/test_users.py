@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from kodify.auth import tokens
+from kodify.auth import passwords, tokens
 from kodify.auth.administration import Actor, Administration
 from tests.api.test_errors import assert_error
 from tests.conftest import Serve, Served, eventually
@@ -141,6 +142,30 @@ def test_logins_are_limited_by_account(company: Company) -> None:
         codes = [client.post("/token", data={"username": "x@y", "password": "z"}) for _ in range(6)]
     assert [answer.status_code for answer in codes] == [401] * 5 + [429]
     assert 1 <= int(codes[-1].headers["retry-after"]) <= 60
+
+
+def test_logins_are_limited_by_address(company: Company) -> None:
+    with company.client() as client:
+        codes = [client.post("/token", data={"username": f"x{n}@y", "password": "z"}).status_code for n in range(22)]
+    assert codes == [401] * 20 + [429] * 2
+
+
+def test_an_unknown_users_login_costs_a_hash_like_a_known_ones(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.hire("a@example.ru")
+    verified: list[bool] = []
+    verify = passwords._hasher.verify
+
+    def count(stored: str, password: str) -> bool:
+        verified.append(stored.startswith("$argon2id$"))
+        return bool(verify(stored, password))
+
+    monkeypatch.setattr(passwords, "_hasher", SimpleNamespace(verify=count))
+    for name in ("a@example.ru", "nobody@example.ru"):
+        with company.client() as client:
+            client.post("/token", data={"username": name, "password": "wrong"})
+    assert verified == [True, True]
 
 
 def test_disabling_works_at_once_and_is_told_in_the_documented_lines(company: Company) -> None:
