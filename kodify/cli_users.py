@@ -15,7 +15,8 @@ import typer
 
 from kodify import terminal, verdicts
 from kodify.auth import Administration, UserFields, administration, build_users
-from kodify.auth.administration import EMAIL, Actor, Listed, normal
+from kodify.auth.administration import Actor, Listed, normal
+from kodify.auth.base import EMAIL
 from kodify.errors import ConfigError, KodifyError
 from kodify.metrics import Metrics
 from kodify.settings import Settings

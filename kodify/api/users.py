@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from kodify.api.guard import bearer_token
 from kodify.auth import Administration, Principal, TokenFields, UserFields, tokens
-from kodify.auth.administration import EMAIL, Actor, Listed, normal
+from kodify.auth.administration import Actor, Listed, normal
+from kodify.auth.base import EMAIL
 from kodify.errors import NotFoundError, UnprocessableEntityError
 
 MOST_DAYS = 36_500

@@ -16,8 +16,6 @@ from kodify.db.tables import AuditFields, TokenFields, UserFields
 from kodify.db.users import UserQueries
 from kodify.errors import ConflictError, NotFoundError, UnauthorizedError
 
-EMAIL = r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+$"
-
 
 @dataclass(frozen=True)
 class Actor:

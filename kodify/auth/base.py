@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+# A pattern of e-mails: of logins, forms, the command line and sign-on tokens alike.
+EMAIL = r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+$"
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 from jwt import PyJWKSet
 
+from kodify.auth.base import EMAIL
 from kodify.errors import ConfigError, UnauthorizedError, UnavailableError
 
 # Only signatures that nobody can make who has the public key; "none" and shared secrets are not among them.
@@ -25,7 +26,6 @@ KEYS_FRESH_S = 300
 LOOK_AGAIN_S = 10
 LEEWAY_S = 30
 _FETCH_ERRORS = (OSError, ValueError, HTTPException)
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+")
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
 
 
@@ -97,7 +97,7 @@ class OidcVerifier:
         if not _SUBJECT.fullmatch(str(claims["sub"])):
             raise UnauthorizedError()
         email = claims.get(self._email_claim)
-        if not isinstance(email, str) or len(email) > 254 or not _EMAIL.fullmatch(email.strip()):
+        if not isinstance(email, str) or len(email) > 254 or not re.fullmatch(EMAIL, email.strip()):
             raise UnauthorizedError(f"UnauthorizedError: The token has no e-mail (claim {self._email_claim})")
         return Identity(
             subject=f"{claims['iss']}|{claims['sub']}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, text, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
@@ -168,9 +168,6 @@ class UserQueries:
         if before_id is not None:
             wanted = wanted.where(col(audit.id) < before_id)
         return (await self._session.exec(wanted)).all()
-
-    async def count(self) -> int:
-        return (await self._session.exec(select(func.count()).select_from(self._user))).one()
 
     async def tell_replicas(self) -> None:
         """With the commit, every replica forgets what it knows of users."""
