@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kodify import auth
+from kodify import auth, journal
 from kodify.api import chat, completions, errors, health, models, users
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
@@ -23,9 +23,9 @@ from kodify.preprocess.fim import choose_preset
 from kodify.settings import Settings
 
 ROUTES = [
-    Route("/v1/chat/completions", guard("user", chat.create, limited=True), methods=["POST"]),
-    Route("/v1/completions", guard("user", completions.create, limited=True), methods=["POST"]),
-    Route("/v1/models", guard("user", models.show), methods=["GET"]),
+    Route("/v1/chat/completions", guard("user", chat.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1/completions", guard("user", completions.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1/models", guard("user", models.show, journaled=True), methods=["GET"]),
     Route("/token", guard("public", users.log_in), methods=["POST"]),
     Route("/users/me", guard("user", users.me), methods=["GET"]),
     Route("/users/me/tokens", guard("user", users.my_tokens), methods=["GET"]),
@@ -59,6 +59,8 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if app.state.journal is not None:
+            app.state.journal.open()
         loading = asyncio.create_task(_load(app, on_settled or (lambda error: None)))
         app.state.loading = loading
         try:
@@ -73,6 +75,8 @@ def build_app(
             await asyncio.gather(loading, return_exceptions=True)
             await engine.stop()
             await app.state.auth.stop()
+            if app.state.journal is not None:
+                await app.state.journal.stop()
 
     app = App(
         routes=ROUTES,
@@ -86,6 +90,7 @@ def build_app(
     app.state.auth = auth.build(settings, metrics)
     app.state.administration = auth.administration(app.state.auth, settings)
     app.state.logins = auth.LoginLimits()
+    app.state.journal = journal.build(settings, metrics)
     app.state.metrics = metrics
     app.state.turn = Turn()
     app.state.preset = None
@@ -94,12 +99,14 @@ def build_app(
 
 
 async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) -> None:
-    """Who may ask, the engine, then what depends on its tokenizer."""
+    """The journal, who may ask, the engine, then what depends on its tokenizer."""
     engine: Engine = app.state.engine
     settings: Settings = app.state.settings
     patience_s = settings.wait_vllm_attempts * settings.wait_vllm_timeout_s if settings.wait_vllm else None
     try:
         async with asyncio.timeout(patience_s):
+            if app.state.journal is not None:
+                await app.state.journal.start()
             await app.state.auth.start()
             await engine.start()
         app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, cli_users, terminal, verdicts
-from kodify.errors import KodifyError
+from kodify import __version__, cli_journal, cli_users, terminal, verdicts
+from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
 
 app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
 
 app.add_typer(cli_users.app, name="users")
-app.command("migrate")(cli_users.migrate)
+app.add_typer(cli_journal.app, name="journal")
 
 QUIET = {
     "vllm": logging.ERROR,
@@ -75,6 +75,46 @@ def check(model: Model = None, host: Host = None, port: Port = None, config: Con
         typer.echo(f"problem: {problem}", err=True)
     typer.echo("Kodify would not start." if found else "Kodify would start.")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def migrate() -> None:
+    """Make or bring up to date the tables of users and of the journal, and their databases."""
+    from kodify.auth import build_users
+    from kodify.journal import build_writer
+    from kodify.metrics import Metrics
+
+    settings = _load_settings()
+    done = []
+
+    async def work() -> None:
+        for problem in (*verdicts.authorisation(settings), *verdicts.journal(settings)):
+            raise ConfigError(problem)
+        if settings.mtsai_auth:
+            users = build_users(settings, Metrics(), migrate=True)
+            try:
+                await users.open()
+                done.append("users")
+            finally:
+                await users.database.close()
+        if settings.logs:
+            writer = build_writer(settings, migrate=True)
+            try:
+                await writer.prepare()
+                done.append("journal")
+            finally:
+                await writer.stop()
+        if not done:
+            raise ConfigError(
+                "There is nothing to migrate: set MTSAI_AUTH=true and DB_URL, or LOGS=True and LOGS_DB_…."
+            )
+
+    try:
+        asyncio.run(work())
+    except KodifyError as error:
+        terminal.refuse(error)
+        raise typer.Exit(1) from None
+    typer.echo(f"up to date: {', '.join(done)}")
 
 
 @app.command()

@@ -130,15 +130,6 @@ def audit(
     _table(rows)
 
 
-def migrate() -> None:
-    """Make or bring up to date the tables of users."""
-    _run(_nothing, migrate=True)
-
-
-async def _nothing(users: Administration) -> None:
-    return None
-
-
 async def _pages(users: Administration, after: int, limit: int | None) -> list[Listed]:
     found: list[Listed] = []
     while limit is None or len(found) < limit:
@@ -150,7 +141,7 @@ async def _pages(users: Administration, after: int, limit: int | None) -> list[L
     return found
 
 
-def _run(work: Callable[[Administration], Awaitable[Result]], *, migrate: bool | None = None) -> Result:
+def _run(work: Callable[[Administration], Awaitable[Result]]) -> Result:
     """On the users' database of this environment; an error is one sentence and exit code 1."""
 
     async def main() -> Result:
@@ -159,7 +150,7 @@ def _run(work: Callable[[Administration], Awaitable[Result]], *, migrate: bool |
             raise ConfigError("There are no users: set MTSAI_AUTH=true, AUTH_TYPE=DB and DB_URL.")
         for problem in verdicts.authorisation(settings):
             raise ConfigError(problem)
-        auth = build_users(settings, Metrics(), migrate=migrate)
+        auth = build_users(settings, Metrics())
         try:
             await auth.open()
             users = administration(auth, settings)
@@ -226,6 +217,4 @@ def _or_dash(value: object) -> str:
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo("\n".join(terminal.table(rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kodify.errors import ConfigError
+
+_SECRET_ARGUMENT = re.compile(r"(--[\w-]*(?:token|key|password|secret)\s*[= ]\s*)\S+")
+_PASSWORD_OF_ADDRESS = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+@")
+
+
+def hide_secrets(text: str) -> str:
+    """Tokens and passwords among arguments and in addresses, masked."""
+    return _PASSWORD_OF_ADDRESS.sub(r"\1:********@", _SECRET_ARGUMENT.sub(r"\1********", text))
 
 
 class _Entry(BaseModel):
@@ -36,6 +45,13 @@ class ConfigFile(_Entry):
     tabby: TabbyEntry = TabbyEntry()
     # Older installations list their engines' addresses here; with the engine in process nothing reads it.
     upstreams: Any = None
+
+    def shown(self) -> dict[str, Any]:
+        """What has an effect, without secrets."""
+        shown = self.model_dump(mode="json", exclude={"upstreams"})
+        for model in shown["models"]:
+            model["args"] = hide_secrets(model["args"])
+        return shown
 
 
 def read_config_file(path: Path) -> ConfigFile:

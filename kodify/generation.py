@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from kodify.engine.base import Engine, Job, Sink
+from kodify.engine.base import Engine, Job
+from kodify.journal import Record
 from kodify.metrics import Metrics
+from kodify.recording import Recorder, Told
 
 
-class Answer(Sink, Protocol):
-    """A sink that knows when it has all, and keeps what the metrics want of it."""
+class Answer(Told, Protocol):
+    """A sink that knows when it has all, and keeps what metrics and journal want of it."""
 
-    @property
-    def finished(self) -> bool:
-        """The last choice has ended, or the job has failed."""
-
-    @property
-    def failed(self) -> bool: ...
-
-    @property
-    def completion_tokens(self) -> int: ...
-
-    @property
-    def first_at(self) -> float:
-        """When the first delta came, on the monotonic clock; 0 before."""
+    failed: bool
 
 
 async def run(
-    engine: Engine, job: Job, answer: Answer, client_left: Callable[[], Awaitable[None]], metrics: Metrics
+    engine: Engine,
+    job: Job,
+    answer: Answer,
+    client_left: Callable[[], Awaitable[None]],
+    metrics: Metrics,
+    record: Record | None = None,
 ) -> None:
     """Returns when the client has its answer or has left; then nothing of the job runs on.
 
-    `client_left()` must return on both: the watch is one wait for a request, not a second task.
+    `client_left()` must return on both: the watch is one wait for a request, not a second task. `record` is the
+    request's in the journal, which ends with the answer.
     """
     started = time.monotonic()
-    ticket = await engine.submit(job, answer)
+    recorder = None if record is None else Recorder(answer, record, job)
+    ticket = await engine.submit(job, recorder or answer)
+    cut = False
     try:
         await client_left()
+    except asyncio.CancelledError:
+        cut = True
+        raise
     finally:
+        if recorder is not None:
+            recorder.leave(cut=cut)
         # A job that failed may still be running for its other prompts.
         if answer.failed or not answer.finished:
             ticket.cancel()

@@ -72,3 +72,43 @@ class Metrics:
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class JournalMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.accepted = Counter("kodify_journal_accepted", "Entries taken into the spool.", registry=registry)
+        self.written = Counter("kodify_journal_written", "Entries that PostgreSQL has.", registry=registry)
+        self.mended = Counter(
+            "kodify_journal_mended", "Entries written after what PostgreSQL refuses was replaced.", registry=registry
+        )
+        self.quarantined = Counter(
+            "kodify_journal_quarantined", "Entries set aside, for PostgreSQL refuses them.", registry=registry
+        )
+        self.lost = Counter(
+            "kodify_journal_lost",
+            "Entries lost: the spool full, its disk full or damaged, a bug.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("full", "disk", "damaged", "bug"):
+            self.lost.labels(reason)
+
+    def watch(
+        self,
+        *,
+        waiting: Callable[[], float],
+        spooled_bytes: Callable[[], float],
+        limit_bytes: int,
+        alarm: Callable[[], float],
+        lag_s: Callable[[], float],
+    ) -> None:
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "waiting_entries": ("Entries in the spool.", waiting),
+            "spooled_bytes": ("Size of the spool.", spooled_bytes),
+            "spool_limit_bytes": ("Size at which entries are lost.", lambda: limit_bytes),
+            "spool_alarm": ("1 when the spool is at four fifths of its limit.", alarm),
+            "lag_seconds": ("How long the oldest entry has been waiting.", lag_s),
+        }
+        for name, (meaning, value) in gauges.items():
+            Gauge(f"kodify_journal_{name}", meaning, registry=self._registry).set_function(value)

@@ -22,8 +22,6 @@ from kodify.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 30
-
 
 class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -102,7 +100,7 @@ def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         http=Protocol,
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=settings.drain_s,
         lifespan="on",
     )
 

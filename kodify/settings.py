@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from kodify.config_file import ConfigFile, read_config_file
+from kodify.config_file import ConfigFile, hide_secrets, read_config_file
 from kodify.errors import ConfigError
 
 NANO_PATH = Path(__file__).parent / "nano"
 NANO_NAME = "kodify-nano"
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
-
-
-_SECRET_ARGUMENT = re.compile(r"(--[\w-]*(?:token|key|password|secret)\s*[= ]\s*)\S+")
 
 
 class Settings(BaseSettings):
@@ -69,6 +65,9 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         16 * 1024 * 1024, alias="MAX_BODY_BYTES", ge=1024, description="Largest request body; beyond it 413."
+    )
+    drain_s: int = Field(
+        30, alias="DRAIN_S", ge=0, description="Seconds that running requests may go on after the signal to stop."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="LOG_LEVEL", description="debug, info, warning or error; debug shows vLLM's own log too."
@@ -141,12 +140,35 @@ class Settings(BaseSettings):
 
     # journal
     logs: bool = Field(False, alias="LOGS", description="True: keep a journal of API requests in PostgreSQL.")
-    logs_db_host: str | None = Field(None, alias="LOGS_DB_HOST", description="The journal's PostgreSQL: host.")
+    logs_db_host: str | None = Field(
+        None, alias="LOGS_DB_HOST", description="The journal's PostgreSQL: host, or `embedded`."
+    )
     logs_db_port: int | None = Field(None, alias="LOGS_DB_PORT", description="The journal's PostgreSQL: port.")
     logs_db_name: str | None = Field(None, alias="LOGS_DB_NAME", description="The journal's PostgreSQL: database.")
     logs_db_username: str | None = Field(None, alias="LOGS_DB_USERNAME", description="The journal's PostgreSQL: user.")
     logs_db_password: SecretStr | None = Field(
         None, alias="LOGS_DB_PASSWORD", description="The journal's PostgreSQL: password."
+    )
+    logs_content: Literal["full", "metadata"] = Field(
+        "full", alias="LOGS_CONTENT", description="full, or metadata: the journal without requests' and answers' texts."
+    )
+    logs_content_days: int | None = Field(
+        None,
+        alias="LOGS_CONTENT_DAYS",
+        ge=1,
+        description="After how many days the journal's texts are emptied, their rows kept. Unset: never.",
+    )
+    logs_retention_days: int | None = Field(
+        None,
+        alias="LOGS_RETENTION_DAYS",
+        ge=1,
+        description="After how many days the journal's rows are dropped, by whole months. Unset: never.",
+    )
+    logs_spool_bytes: int = Field(
+        1024 * 1024 * 1024,
+        alias="LOGS_SPOOL_BYTES",
+        ge=1024 * 1024,
+        description="Largest spool of the journal in DATA_PATH; beyond it entries are lost and counted.",
     )
 
     # handed on, or accepted from older installations
@@ -246,8 +268,7 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             if isinstance(value, SecretStr):
                 value = "********" if value.get_secret_value() else ""
-            values[field.alias] = "" if value is None else str(value)
-        values["ADDITIONAL_ARGS"] = _SECRET_ARGUMENT.sub(r"\1********", self.additional_args)
+            values[field.alias] = "" if value is None else hide_secrets(str(value))
         values["MODEL"] = self.model_path
         values["SERVED_MODEL_NAME"] = ", ".join(self.served_names)
         return values

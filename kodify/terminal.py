@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +30,18 @@ def refuse(error: Exception) -> None:
     else:
         logging.getLogger(__name__).error("Kodify did not start", exc_info=error)
         print(f"kodify: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
+    """Lines whose columns stand under one another; those of `right` are figures."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 class Progress:
@@ -83,7 +96,7 @@ def started_block(settings: Settings, facts: EngineFacts, state: Any, seconds: f
         "KV cache": f"{facts.kv_cache_tokens:,} tokens, context {facts.context_tokens:,}",
         "FIM": state.preset.name if state.preset is not None else "none: the model has no such tokens",
         "auth": state.auth.label,
-        "journal": "off",
+        "journal": state.journal.label if state.journal is not None else "off",
         "address": address,
     }
     lines = [f"Kodify {__version__} is ready, after {seconds:.1f} s", *(f"  {k:<9} {v}" for k, v in rows.items())]

@@ -26,7 +26,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _model(settings)
     yield from _preset(settings)
     yield from authorisation(settings)
-    yield from _journal(settings)
+    yield from journal(settings)
     yield from _port(settings)
 
 
@@ -82,15 +82,16 @@ def _a_limit(settings: Settings) -> str | None:
     return next((name.upper() for name in names if getattr(settings, name) is not None), None)
 
 
-def _journal(settings: Settings) -> Iterator[str]:
+def journal(settings: Settings) -> Iterator[str]:
     if not settings.logs:
         return
     needed = ("logs_db_host", "logs_db_port", "logs_db_name", "logs_db_username", "logs_db_password")
     missing = [name.upper() for name in needed if getattr(settings, name) is None]
-    if missing:
+    if missing and settings.logs_db_host != "embedded":
         yield f"LOGS=True needs {', '.join(missing)}: set them to the journal's PostgreSQL, or unset LOGS."
-    else:
-        yield "LOGS=True is not served by this version: unset LOGS."
+    rows, contents = settings.logs_retention_days, settings.logs_content_days
+    if rows is not None and contents is not None and contents > rows:
+        yield f"LOGS_CONTENT_DAYS={contents} is longer than LOGS_RETENTION_DAYS={rows}: texts go with their rows."
 
 
 def _port(settings: Settings) -> Iterator[str]:

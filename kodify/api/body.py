@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from kodify.api.record import record_of
 from kodify.errors import BadRequestError
 
 
@@ -22,7 +23,17 @@ async def read_json(request: Request) -> dict[str, Any]:
         message["body"] = b"".join(parts)
     if message["type"] == "http.disconnect":
         raise ClientDisconnect()
-    return parse_json(message.get("body", b""))
+    data = message.get("body", b"")
+    record = record_of(request.scope)
+    if record is None:
+        return parse_json(data)
+    record.request, record.request_is_json = data, False  # until it is read
+    body = parse_json(data)
+    record.request_is_json = True
+    model = body.get("model")
+    if isinstance(model, str):
+        record.model = model
+    return body
 
 
 def parse_json(data: bytes) -> dict[str, Any]:

@@ -21,49 +21,60 @@ class ChatWhole(Encoder):
         super().__init__()
         self._job = job
         self._created = int(time.time())
-        self._choices: dict[int, dict[str, Any]] = {}
-        self._cached_tokens: int | None = None
-        self._prompt_logprobs: list[dict[str, Any] | None] | None = None
+        self._choices: dict[int, Delta] = {}
+        self._body = b""
 
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
             return  # a whole answer comes as one delta a choice, its last
         self.first_at = self.first_at or time.monotonic()
         self.completion_tokens += len(delta.token_ids)
-        self._cached_tokens = delta.cached_tokens
-        self._prompt_logprobs = openai.prompt_logprobs(delta.prompt_logprobs)
-        called = bool(delta.tool_calls)
-        self._choices[delta.index] = {
-            "index": delta.index,
-            "message": {
-                "role": "assistant",
-                "reasoning_content": delta.reasoning,
-                "content": delta.text or None if called else delta.text,
-                "tool_calls": openai.tool_calls(delta.tool_calls),
-            },
-            "logprobs": openai.chat_logprobs(delta.logprobs),
-            "finish_reason": delta.finish_reason,
-            "stop_reason": delta.stop_reason,
-        }
+        self._choices[delta.index] = delta
         if len(self._choices) == self._job.choices:
-            self._answer()
+            self.finished = True
+            self._body = orjson.dumps(self.whole(()))
+            self.outlet.answer(self._body)
 
-    def _answer(self) -> None:
-        self.finished = True
-        answer = {
-            "id": self._job.id,
-            "object": "chat.completion",
-            "created": self._created,
-            "model": self._job.model,
-            "choices": [self._choices[index] for index in sorted(self._choices)],
-            "usage": openai.usage(self._job.prompt_tokens, self.completion_tokens, self._cached_tokens),
-            "prompt_logprobs": self._prompt_logprobs,
-        }
-        self.outlet.answer(orjson.dumps(answer))
+    def assembled(self, choices: Sequence[Delta]) -> bytes:
+        return self._body or super().assembled(choices)
+
+    def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
+        collected = [self._choices[index] for index in sorted(self._choices)]
+        return _whole(self._job, self._created, collected, self.completion_tokens)
+
+
+def _whole(job: Job, created: int, choices: Sequence[Delta], tokens: int) -> dict[str, Any]:
+    last = choices[-1] if choices else None
+    return {
+        "id": job.id,
+        "object": "chat.completion",
+        "created": created,
+        "model": job.model,
+        "choices": [_choice(delta) for delta in choices],
+        "usage": openai.usage(job.prompt_tokens, tokens, last.cached_tokens if last else None),
+        "prompt_logprobs": openai.prompt_logprobs(last.prompt_logprobs) if last else None,
+    }
+
+
+def _choice(delta: Delta) -> dict[str, Any]:
+    return {
+        "index": delta.index,
+        "message": {
+            "role": "assistant",
+            "reasoning_content": delta.reasoning,
+            "content": delta.text or None if delta.tool_calls else delta.text,
+            "tool_calls": openai.tool_calls(delta.tool_calls),
+        },
+        "logprobs": openai.chat_logprobs(delta.logprobs),
+        "finish_reason": delta.finish_reason,
+        "stop_reason": delta.stop_reason,
+    }
 
 
 class ChatStream(Encoder):
     """One event a delta, from a template made once for each choice."""
+
+    streams = True
 
     def __init__(self, job: Job, *, include_usage: bool, continuous_usage: bool = False) -> None:
         super().__init__()
@@ -74,9 +85,10 @@ class ChatStream(Encoder):
         self._tokens = [0] * job.choices if continuous_usage else []
         self._cached_tokens: int | None = None
         self._null_usage = b',"usage":null' if include_usage and not continuous_usage else b""
+        self._created = int(time.time())
         self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
             orjson.dumps(job.id),
-            int(time.time()),
+            self._created,
             orjson.dumps(job.model),
         )
         self._prefixes = [b'%b{"index":%d,"delta":' % (self._head, index) for index in range(job.choices)]
@@ -110,6 +122,9 @@ class ChatStream(Encoder):
             self.finished = True
             event += self._usage_event() + DONE
         self.outlet.write(event, last=self.finished)
+
+    def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
+        return _whole(self._job, self._created, choices, self.completion_tokens)
 
     def _open(self) -> bytes:
         """The headers go out; the first event of each choice tells the role."""

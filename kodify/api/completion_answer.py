@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ class CompletionWhole(Encoder):
         self._wishes = wishes
         self._created = int(time.time())
         self._deltas: dict[int, Delta] = {}
+        self._body = b""
 
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
@@ -42,52 +44,61 @@ class CompletionWhole(Encoder):
         self._deltas[delta.index] = delta
         self.completion_tokens += len(delta.token_ids)
         if len(self._deltas) == self._job.choices * len(self._job.prompts):
-            self._answer()
+            self.finished = True
+            self._body = orjson.dumps(self.whole(()))
+            self.outlet.answer(self._body)
 
-    def _answer(self) -> None:
-        self.finished = True
+    def assembled(self, choices: Sequence[Delta]) -> bytes:
+        return self._body or super().assembled(choices)
+
+    def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         kept = [delta for position in range(len(self._job.prompts)) for delta in self._best(position)]
-        tokens = 0 if self._wishes.echo_only else self.completion_tokens
-        answer = {
-            "id": self._job.id,
-            "object": "text_completion",
-            "created": self._created,
-            "model": self._job.model,
-            "choices": [self._choice(index, delta) for index, delta in enumerate(kept)],
-            "usage": openai.usage(self._job.prompt_tokens, tokens, kept[0].cached_tokens),
-        }
-        self.outlet.answer(orjson.dumps(answer))
+        return _whole(self._job, self._wishes, self._created, kept, self.completion_tokens)
 
     def _best(self, position: int) -> list[Delta]:
         """The prompt's choices; of more candidates than asked for, those of the highest logprob a token."""
         first = position * self._job.choices
-        own = [self._deltas[first + offset] for offset in range(self._job.choices)]
-        if len(own) == self._wishes.keep:
+        own = [found for index in range(self._job.choices) if (found := self._deltas.get(first + index)) is not None]
+        if len(own) <= self._wishes.keep:
             return own
         own.sort(key=lambda delta: -(delta.cumulative_logprob or 0.0) / max(1, len(delta.token_ids)))
         return own[: self._wishes.keep]
 
-    def _choice(self, index: int, delta: Delta) -> dict[str, Any]:
-        wishes, position = self._wishes, delta.index // self._job.choices
-        text = delta.text
-        positions: list[TokenLogprob | None] | None = list(delta.logprobs or ()) if wishes.logprobs else None
-        if wishes.echo:
-            text = wishes.echo_texts[position] + ("" if wishes.echo_only else text)
-            if positions is not None:
-                positions = [*(delta.prompt_logprobs or ()), *([] if wishes.echo_only else positions)]
-        return {
-            "index": index,
-            "text": text,
-            "logprobs": openai.completion_logprobs(
-                positions, 0, wishes.first_tokens[position] if wishes.first_tokens else ""
-            ),
-            "finish_reason": delta.finish_reason,
-            "stop_reason": delta.stop_reason,
-            "prompt_logprobs": openai.prompt_logprobs(delta.prompt_logprobs),
-        }
+
+def _whole(job: Job, wishes: Wishes, created: int, choices: Sequence[Delta], completion_tokens: int) -> dict[str, Any]:
+    tokens = 0 if wishes.echo_only else completion_tokens
+    return {
+        "id": job.id,
+        "object": "text_completion",
+        "created": created,
+        "model": job.model,
+        "choices": [_choice(job, wishes, index, delta) for index, delta in enumerate(choices)],
+        "usage": openai.usage(job.prompt_tokens, tokens, choices[0].cached_tokens if choices else None),
+    }
+
+
+def _choice(job: Job, wishes: Wishes, index: int, delta: Delta) -> dict[str, Any]:
+    position, text = delta.index // job.choices, delta.text
+    positions: list[TokenLogprob | None] | None = list(delta.logprobs or ()) if wishes.logprobs else None
+    if wishes.echo:
+        text = wishes.echo_texts[position] + ("" if wishes.echo_only else text)
+        if positions is not None:
+            positions = [*(delta.prompt_logprobs or ()), *([] if wishes.echo_only else positions)]
+    return {
+        "index": index,
+        "text": text,
+        "logprobs": openai.completion_logprobs(
+            positions, 0, wishes.first_tokens[position] if wishes.first_tokens else ""
+        ),
+        "finish_reason": delta.finish_reason,
+        "stop_reason": delta.stop_reason,
+        "prompt_logprobs": openai.prompt_logprobs(delta.prompt_logprobs),
+    }
 
 
 class CompletionStream(Encoder):
+    streams = True
+
     def __init__(self, job: Job, wishes: Wishes) -> None:
         super().__init__()
         self._job = job
@@ -98,9 +109,10 @@ class CompletionStream(Encoder):
         self._offsets = [0] * count
         self._cached_tokens: int | None = None
         self._null_usage = b',"usage":null' if wishes.include_usage else b""
+        self._created = int(time.time())
         self._head = b'data: {"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":[' % (
             orjson.dumps(job.id),
-            int(time.time()),
+            self._created,
             orjson.dumps(job.model),
         )
         self._prefixes = [b'%b{"index":%d,"text":' % (self._head, index) for index in range(count)]
@@ -139,6 +151,9 @@ class CompletionStream(Encoder):
             self.finished = True
             event += self._usage_event() + DONE
         self.outlet.write(event, last=self.finished)
+
+    def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
+        return _whole(self._job, self._wishes, self._created, choices, self.completion_tokens)
 
     def _positions(self, delta: Delta) -> list[TokenLogprob | None] | None:
         if not self._wishes.logprobs:

@@ -18,9 +18,13 @@ log = logging.getLogger(__name__)
 
 def body(error: KodifyError) -> bytes:
     """The documented flat fields, and the same under `error`, where OpenAI's SDKs look."""
+    found = fields(error)
+    return orjson.dumps({"object": "error", **found, "error": found})
+
+
+def fields(error: KodifyError) -> dict[str, Any]:
     message = error.message.encode("utf-8", "replace").decode()  # lone surrogates of the caller's own text
-    fields = {"message": message, "type": error.type, "param": error.param, "code": error.status}
-    return orjson.dumps({"object": "error", **fields, "error": fields})
+    return {"message": message, "type": error.type, "param": error.param, "code": error.status}
 
 
 def headers(error: KodifyError) -> list[tuple[bytes, bytes]]:
@@ -29,6 +33,8 @@ def headers(error: KodifyError) -> list[tuple[bytes, bytes]]:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
     if isinstance(error, TooManyRequestsError):
         found += error.headers
+    if error.status == 413:
+        found.append((b"connection", b"close"))  # the rest of the body is not waited for
     if error.status == 401:
         found.append((b"www-authenticate", b"Bearer"))
     return found
@@ -55,7 +61,11 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known: dict[int, KodifyError] = {404: NotFoundError(), 405: MethodNotAllowedError()}
-    answer = response(known.get(error.status_code) or KodifyError(error.detail))
+    told = known.get(error.status_code) or KodifyError(error.detail)
+    answer = response(told)
+    refuse = getattr(request.scope.get("endpoint"), "record_refusal", None)
+    if refuse is not None:  # a method that the route does not have
+        refuse(request.scope, told)
     if error.headers:
         answer.headers.update(error.headers)
     return answer

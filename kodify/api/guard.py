@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kodify.api import errors
 from kodify.api.middleware import ADDED_HEADERS
+from kodify.api.record import attach, record_of
 from kodify.auth import AuthMethod, UserLimits
-from kodify.errors import ForbiddenError
+from kodify.errors import ForbiddenError, KodifyError
+from kodify.journal import CUT, LEFT, Journal, Record
 
 Handler = Callable[[Request], Awaitable[Response]]
 Who = Literal["public", "user", "admin"]
@@ -23,24 +26,68 @@ class Guarded:
     An ASGI app of its own, which Starlette calls without its wrapper for plain functions.
     """
 
-    def __init__(self, scope: Who, handler: Handler, *, limited: bool = False) -> None:
+    def __init__(self, scope: Who, handler: Handler, *, limited: bool = False, journaled: bool = False) -> None:
         self.scope = scope
         self.handler = handler
         self.limited = limited
+        self.journaled = journaled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        record = self._begin(scope)
+        if record is None:
+            return await self._serve(request)
+        try:
+            await self._serve(request)
+        except ClientDisconnect:
+            record.end(LEFT, None, cancelled=True)
+            raise
+        except Exception as error:
+            known = error if isinstance(error, KodifyError) else KodifyError()
+            record.end(known.status, errors.body(known))
+            raise
+        finally:
+            record.end(CUT, None, cancelled=True)
+
+    def _begin(self, scope: Scope) -> Record | None:
+        journal: Journal | None = scope["app"].state.journal if self.journaled else None
+        if journal is None:
+            return None
+        client = scope.get("client")
+        kind = f"{scope['method']} {scope['route'].path}"
+        record = journal.begin(kind, client[0] if client else None, scope["state"]["request_id"], bearer_token(scope))
+        attach(scope, record)
+        return record
+
+    def record_refusal(self, scope: Scope, error: KodifyError) -> None:
+        """Of a request that the route's own layer refused."""
+        record = self._begin(scope)
+        if record is not None:
+            record.end(error.status, errors.body(error))
+
+    async def _serve(self, request: Request) -> None:
+        scope = request.scope
         if self.scope != "public":
             auth: AuthMethod = scope["app"].state.auth
-            principal = await auth.identify(bearer_token(request))
+            principal = await auth.identify(bearer_token(scope))
+            if (record := record_of(scope)) is not None:
+                record.username = principal.name
             if self.scope not in principal.scopes:
                 raise ForbiddenError()
             request.state.principal = principal
             limits: UserLimits | None = getattr(auth, "limits", None)
             if self.limited and limits is not None and principal.user_id is not None:
                 return await self._within(limits, principal.user_id, request)
+        response = await self._handle(request)
+        await response(scope, request.receive, request._send)
+
+    async def _handle(self, request: Request) -> Response:
         response = await self.handler(request)
-        await response(scope, receive, send)
+        record = record_of(request.scope)
+        body = getattr(response, "body", None)  # one that is still to be generated has none, and ends its record itself
+        if record is not None and body is not None:
+            record.end(response.status_code, bytes(body))
+        return response
 
     async def _within(self, limits: UserLimits, user_id: int, request: Request) -> None:
         """The answer's start tells what is left; what it used is counted when it has ended."""
@@ -48,7 +95,7 @@ class Guarded:
         request.scope["state"][ADDED_HEADERS] = admission.headers
         used = 0
         try:
-            response = await self.handler(request)
+            response = await self._handle(request)
             try:
                 await response(request.scope, request.receive, request._send)
             finally:
@@ -57,16 +104,16 @@ class Guarded:
             await limits.leave(admission, used)
 
 
-def guard(scope: Who, handler: Handler, *, limited: bool = False) -> Guarded:
-    """`limited`: a user's limits hold for it."""
-    return Guarded(scope, handler, limited=limited)
+def guard(scope: Who, handler: Handler, *, limited: bool = False, journaled: bool = False) -> Guarded:
+    """`limited`: a user's limits hold for it. `journaled`: the journal keeps it, where there is one."""
+    return Guarded(scope, handler, limited=limited, journaled=journaled)
 
 
-def bearer_token(request: Request) -> str | None:
+def bearer_token(scope: Scope) -> str | None:
     """The token of `Authorization: Bearer`, or Anthropic's `x-api-key`; None for anything odd."""
     found: list[bytes] = []
     keys: list[bytes] = []
-    for name, value in request.scope["headers"]:
+    for name, value in scope["headers"]:
         if name == b"authorization":
             found.append(value)
         elif name == b"x-api-key":

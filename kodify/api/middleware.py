@@ -9,8 +9,7 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kodify.api import errors
-from kodify.errors import BodyTooLargeError, KodifyError
+from kodify.errors import BodyTooLargeError
 from kodify.metrics import Metrics
 
 # Where a streamed body is written: past the layers, which look at the start of an answer only.
@@ -70,7 +69,7 @@ class Edge:
             elif int(announced) <= self.max_bytes:  # uvicorn lets no more through than was announced
                 await self.app(scope, receive, tagged)
             else:
-                await _refuse(_too_large(self.max_bytes), tagged)
+                await self.app(scope, _refusing(self.max_bytes), tagged)
         except ClientDisconnect:
             pass
         except Exception:
@@ -101,8 +100,8 @@ def _too_large(max_bytes: int) -> BodyTooLargeError:
     return BodyTooLargeError(f"The request body is larger than {max_bytes} bytes.")
 
 
-async def _refuse(error: KodifyError, send: Send) -> None:
-    content = errors.body(error)
-    headers = [*errors.headers(error), (b"content-length", b"%d" % len(content)), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+def _refusing(max_bytes: int) -> Receive:
+    async def refuse() -> Message:
+        raise _too_large(max_bytes)
+
+    return refuse

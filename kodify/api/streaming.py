@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,7 +15,9 @@ from kodify import generation
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
 from kodify.api.outlet import Outlet
+from kodify.api.record import record_of
 from kodify.engine.base import Delta, Engine, Job
+from kodify.errors import KodifyError
 from kodify.metrics import Metrics
 
 DONE = b"data: [DONE]\n\n"
@@ -21,9 +26,13 @@ DONE = b"data: [DONE]\n\n"
 class Encoder:
     """A dialect's answer: deltas in, bytes out through an Outlet. One for each request."""
 
+    streams = False
+
     def __init__(self) -> None:
         self.outlet: Outlet
         self.finished = False
+        self.status = 200
+        self.error: KodifyError | None = None
         self.failed = False
         self.completion_tokens = 0
         self.first_at = 0.0
@@ -39,11 +48,25 @@ class Encoder:
         if self.finished:
             return
         self.finished = self.failed = True
-        known = errors.public(error)
+        known = self.error = errors.public(error)
+        self.status = known.status
         if self.outlet.opened:
             self.outlet.write(b"data: " + errors.body(known) + b"\n\n", last=True)
         else:
             self.outlet.answer(errors.body(known), known.status, tuple(errors.headers(known)))
+
+    def assembled(self, choices: Sequence[Delta]) -> bytes:
+        """The answer as one JSON body, as far as it came; with what went wrong, where something did."""
+        if self.error is not None and not self.completion_tokens:
+            return errors.body(self.error)
+        whole = self.whole(choices)
+        if self.error is not None:
+            whole["error"] = errors.fields(self.error)
+        return orjson.dumps(whole)
+
+    def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
+        """`choices`: for a stream, what each has said; else those that were collected are taken."""
+        raise NotImplementedError
 
 
 class GeneratedResponse(Response):
@@ -73,7 +96,7 @@ class GeneratedResponse(Response):
                 pass
 
         try:
-            await generation.run(self.engine, self.job, self.encoder, client_left, self.metrics)
+            await generation.run(self.engine, self.job, self.encoder, client_left, self.metrics, record_of(scope))
         finally:
             if not self.encoder.finished:
                 outlet.abandon()

@@ -57,7 +57,7 @@ async def log_in(request: Request) -> Response:
 async def me(request: Request) -> Response:
     principal: Principal = request.state.principal
     user = await _administration(request).by_id(_own_id(principal))
-    return _json(_user(user, bearer_token(request)))
+    return _json(_user(user, bearer_token(request.scope)))
 
 
 async def my_tokens(request: Request) -> Response:
@@ -82,7 +82,7 @@ async def user_info(request: Request) -> Response:
         raise _unprocessable(error) from None
     found = await _administration(request).show(asked.email)
     own = found.user.id == request.state.principal.user_id
-    return _json(_user(found.user, bearer_token(request) if own else found.token))
+    return _json(_user(found.user, bearer_token(request.scope) if own else found.token))
 
 
 async def create(request: Request) -> Response:

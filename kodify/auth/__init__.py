@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kodify.auth.administration import Administration
 from kodify.auth.base import AuthMethod, Principal
 from kodify.auth.dummy import DummyAuth
@@ -13,7 +11,7 @@ from kodify.auth.oidc import OidcVerifier
 from kodify.auth.one_token import OneTokenAuth
 from kodify.auth.sign_on import SignOn
 from kodify.auth.users import UsersAuth
-from kodify.db.database import Database
+from kodify.db.places import users_database
 from kodify.db.tables import TokenFields, UserFields, users_tables
 from kodify.metrics import Metrics
 from kodify.settings import Settings
@@ -41,9 +39,8 @@ def build(settings: Settings, metrics: Metrics) -> AuthMethod:
 
 
 def build_users(settings: Settings, metrics: Metrics, *, migrate: bool | None = None) -> UsersAuth:
-    assert settings.db_url is not None, "verdicts.py asks for DB_URL"
     return UsersAuth(
-        Database(settings.db_url.get_secret_value(), Path(settings.data_path) / "postgres"),
+        users_database(settings),
         users_tables(settings.users_table),
         metrics,
         migrate=settings.run_migrations if migrate is None else migrate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,15 @@ EMBEDDED = "embedded"
 class Database:
     """Opened once; every session is short and returns its connection."""
 
-    def __init__(self, address: str, embedded_folder: Path) -> None:
-        """`address`: postgresql://…, or `embedded` for a server of our own in `embedded_folder`."""
+    def __init__(
+        self, address: str | URL, embedded_folder: Path, *, setting: str = "DB_URL", embedded_name: str | None = None
+    ) -> None:
+        """`address`: postgresql://…, or `embedded` for a server of our own in `embedded_folder`, there the database
+        `embedded_name`. `setting` is where the address comes from, for complaints."""
         self._address = address
+        self._setting = setting
         self._embedded = EmbeddedServer(embedded_folder) if address == EMBEDDED else None
+        self._embedded_name = embedded_name
         self._url: URL | None = None
         self._engine: AsyncEngine | None = None
 
@@ -50,9 +56,8 @@ class Database:
 
     async def open(self) -> None:
         """Makes the database where the server has none of that name. Raises ConfigError with what to mend."""
-        address = await asyncio.to_thread(self._embedded.start) if self._embedded is not None else self._address
-        self._url = _read_url(address)
-        await asyncio.to_thread(self._make_database)
+        await asyncio.to_thread(self.find, make=True)
+        assert self._url is not None
         self._engine = create_async_engine(
             self._url,
             pool_size=POOL_SIZE,
@@ -61,6 +66,38 @@ class Database:
             pool_pre_ping=True,  # connections do not outlive a restart of the server
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE},
         )
+
+    def find(self, *, make: bool) -> None:
+        """Blocks. Opens no pool: for who brings connections of their own."""
+        if self._url is None:
+            self._url = self._find_address()
+        self._make_sure_it_is_there(make=make)
+
+    def _find_address(self) -> URL:
+        url = _read_url(self._embedded.start() if self._embedded is not None else self._address, self._setting)
+        return url.set(database=self._embedded_name) if self._embedded is not None and self._embedded_name else url
+
+    def server_listens(self) -> bool:
+        """Blocks. Whether anything answers where the server should be."""
+        assert self._url is not None, "the database is not open"
+        folder, port = self._url.query.get("host"), self._url.query.get("port", "5432")
+        try:
+            if folder is not None:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.settimeout(CONNECT_TIMEOUT_S)
+                    probe.connect(f"{folder}/.s.PGSQL.{port}")
+            else:
+                place = self._url.host or "localhost", self._url.port or 5432
+                socket.create_connection(place, CONNECT_TIMEOUT_S).close()
+        except (OSError, UnicodeError):
+            return False
+        return True
+
+    @property
+    def shown(self) -> str:
+        """The address without the password."""
+        url = self._url or (self._address if isinstance(self._address, URL) else None)
+        return url.set(drivername="postgresql").render_as_string() if url is not None else str(self._address)
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -103,40 +140,44 @@ class Database:
         """Blocking, outside the pool: for migrations."""
         return psycopg.connect(self.conninfo, connect_timeout=CONNECT_TIMEOUT_S)
 
-    def _make_database(self) -> None:
+    def _make_sure_it_is_there(self, *, make: bool) -> None:
         assert self._url is not None
-        place = self._url.render_as_string(hide_password=True)
         try:
             self.blocking_connection().close()
             return
         except psycopg.OperationalError as error:
-            if "does not exist" not in str(error) or self._url.database is None:
-                raise ConfigError(f"The database {place} (DB_URL) can't be reached: {_reason(error)}") from None
+            reason = _reason(error)
         name, maintenance = self._url.database, self._url.set(drivername="postgresql", database="postgres")
+        place = f"The database {self.shown} ({self._setting})"
+        # The server's words may be in any language: whether there is such a database is asked, not read from them.
         try:
             with psycopg.connect(
                 maintenance.render_as_string(hide_password=False), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
             ) as connection:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        except psycopg.errors.DuplicateDatabase:
+                if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None:
+                    raise ConfigError(f"{place} can't be reached: {reason}")
+                if not make:
+                    raise ConfigError(f"{place} does not exist: run `kodify migrate`, or set RUN_MIGRATIONS=1.")
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name or "")))
+        except psycopg.OperationalError:
+            raise ConfigError(f"{place} can't be reached: {reason}") from None
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             pass  # another replica was quicker
         except psycopg.Error as error:
-            raise ConfigError(
-                f"The database {place} (DB_URL) does not exist and can't be made: {_reason(error)}"
-            ) from None
+            raise ConfigError(f"{place} does not exist and can't be made: {_reason(error)}") from None
 
 
 def unavailable() -> UnavailableError:
     return UnavailableError("The database can't be reached. Please try again later", retry_after_s=RETRY_AFTER_S)
 
 
-def _read_url(address: str) -> URL:
+def _read_url(address: str | URL, setting: str) -> URL:
     try:
         url = make_url(address)
     except Exception:
-        raise ConfigError("DB_URL is no address: postgresql://user:password@host:port/database is.") from None
+        raise ConfigError(f"{setting} is no address: postgresql://user:password@host:port/database is.") from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise ConfigError(f"DB_URL names {url.get_backend_name()}: Kodify keeps its users in PostgreSQL.")
+        raise ConfigError(f"{setting} names {url.get_backend_name()}: Kodify keeps its users in PostgreSQL.")
     return url.set(drivername="postgresql+psycopg")
 
 

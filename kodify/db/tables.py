@@ -7,9 +7,11 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Identity, LargeBinary, MetaData, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Identity, LargeBinary, Text, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+from kodify.db.schema import Schema
 
 _NOW = text("now()")
 _NO = text("false")
@@ -60,20 +62,12 @@ class CounterFields(SQLModel):
     expires_at: datetime
 
 
-@dataclass(frozen=True)
-class UsersTables:
-    metadata: MetaData
+@dataclass(frozen=True, kw_only=True)
+class UsersTables(Schema):
     user: type[UserFields]
     token: type[TokenFields]
     audit: type[AuditFields]
     counter: type[CounterFields]
-    schema: str | None
-    name: str  # of the users' table, without its schema
-
-    @property
-    def version_table(self) -> str:
-        """Where alembic keeps how far the tables are migrated; also the sign that they are Kodify's."""
-        return f"{self.name}_version"
 
     @property
     def channel(self) -> str:
@@ -134,7 +128,19 @@ def users_tables(qualified_name: str) -> UsersTables:
         amount: int = Field(sa_column=Column(BigInteger, nullable=False))
         expires_at: datetime = Field(sa_column=_moment(nullable=False))
 
-    return UsersTables(mapped.metadata, User, Token, Audit, Counter, schema or None, name)
+    return UsersTables(
+        metadata=mapped.metadata,
+        schema=schema or None,
+        name=name,
+        version_table=f"{name}_version",
+        scripts="users",
+        setting="USERS_TABLE",
+        made_at_first_start=True,
+        user=User,
+        token=Token,
+        audit=Audit,
+        counter=Counter,
+    )
 
 
 def _key() -> Column[int]:

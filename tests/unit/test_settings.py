@@ -132,7 +132,10 @@ JOURNAL = {"LOGS_DB_HOST": "h", "LOGS_DB_PORT": "5432", "LOGS_DB_NAME": "n", "LO
         ({"LIMIT_TOKENS_PER_DAY": "5"}, "LIMIT_TOKENS_PER_DAY needs users"),
         ({"LOGS": "True"}, "LOGS=True needs LOGS_DB_HOST, LOGS_DB_PORT, LOGS_DB_NAME"),
         ({"LOGS": "True", **JOURNAL}, "LOGS=True needs LOGS_DB_PASSWORD"),
-        ({"LOGS": "True", **JOURNAL, "LOGS_DB_PASSWORD": "p"}, "LOGS=True is not served by this version"),
+        (
+            {"LOGS": "True", "LOGS_DB_HOST": "embedded", "LOGS_CONTENT_DAYS": "9", "LOGS_RETENTION_DAYS": "8"},
+            "LOGS_CONTENT_DAYS=9 is longer than LOGS_RETENTION_DAYS=8",
+        ),
         ({"HOST": "no.such.host.invalid"}, "HOST names no.such.host.invalid"),
     ],
 )

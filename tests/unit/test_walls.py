@@ -23,7 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.engine": {"kodify.errors", "kodify.settings"},
     "kodify.protocol": {"kodify.engine.base"},
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
-    "kodify.generation": {"kodify.engine.base", "kodify.metrics", "kodify.errors"},
+    "kodify.generation": {"kodify.engine.base", "kodify.metrics", "kodify.journal", "kodify.recording"},
+    "kodify.recording": {"kodify.engine.base", "kodify.journal"},
+    "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
     "kodify.db": {"kodify.errors", "kodify.settings"},
     "kodify.auth": {"kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
 }

@@ -1,0 +1,23 @@
+"""A request's record in the journal, where it has one."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from starlette.types import Scope
+
+from kodify.journal import Record
+
+_KEY = "record"  # in the request's state
+
+
+def attach(scope: Scope, record: Record) -> None:
+    scope["state"][_KEY] = record
+
+
+def record_of(scope: Scope) -> Record | None:
+    return cast("Record | None", _state(scope).get(_KEY))
+
+
+def _state(scope: Scope) -> dict[str, Any]:
+    return cast("dict[str, Any]", scope.get("state") or {})

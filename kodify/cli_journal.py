@@ -1,0 +1,250 @@
+"""The command line of the journal: `kodify journal …`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from kodify import journal_export, terminal
+from kodify.db.journal_queries import Group, JournalReader, now, reading
+from kodify.db.places import journal_database
+from kodify.errors import ConfigError, KodifyError
+from kodify.journal import build_writer
+from kodify.settings import Settings
+
+app = typer.Typer(help="The journal of API requests.", no_args_is_help=True)
+
+FOLLOW_S = 1.0
+GROUPS: tuple[Group, ...] = ("day", "model", "user", "route")
+_AGE = re.compile(r"^(\d{1,6})([smhdw])$")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+User = Annotated[str | None, typer.Option(help="Only this user's: an e-mail or a client's address.")]
+Errors = Annotated[bool, typer.Option("--errors", help="Only those that were refused, failed or cancelled.")]
+Since = Annotated[str, typer.Option(help="An age (30m, 12h, 7d, 4w) or a moment (2026-11-01, 2026-11-01T09:00).")]
+Until = Annotated[str | None, typer.Option(help="The same; unset: now.")]
+
+
+@app.command()
+def tail(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    user: User = None,
+    errors: Errors = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the newest entries, without their contents."""
+    with _journal() as journal:
+        found = journal.newest(lines, user=user, errors=errors)
+        _print_lines(found, as_json, head=True)
+        last = (found[-1]["request_dt"], found[-1]["id"]) if found else (now(), UUID(int=0))
+        with contextlib.suppress(KeyboardInterrupt):
+            while follow:
+                time.sleep(FOLLOW_S)
+                found = journal.since(last, user=user, errors=errors)
+                _print_lines(found, as_json, head=False)
+                if found:
+                    last = found[-1]["request_dt"], found[-1]["id"]
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="ID", help="An entry's id, or a request's (`x-request-id`).")],
+    with_config: Annotated[bool, typer.Option("--config", help="With the configuration of then.")] = False,
+) -> None:
+    """Print whole entries as JSON."""
+    with _journal() as journal:
+        found = journal.find(name)
+        if not found:
+            terminal.refuse(KodifyError(f"The journal has no entry {name}."))
+            raise typer.Exit(1)
+        for row in found:
+            if with_config:
+                config = journal.config(row["config_id"])
+                row["config"] = config["settings"] if config else None
+            typer.echo(json.dumps(journal_export.plain(row), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def export(
+    since: Since,
+    until: Until = None,
+    format_: Annotated[str, typer.Option("--format", help="jsonl, csv or parquet.")] = "jsonl",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; unset: standard output.")] = None,
+) -> None:
+    """Write whole entries, the oldest first."""
+    write = journal_export.FORMATS.get(format_)
+    if write is None:
+        terminal.refuse(KodifyError(f"--format {format_}: it must be {', '.join(journal_export.FORMATS)}."))
+        raise typer.Exit(1)
+    with _journal() as journal, _opened(output) as file:
+        count = write(journal.between(moment(since), moment(until) if until else now()), file)
+    typer.echo(f"{count} entries", err=True)
+
+
+@app.command()
+def stats(
+    since: Since = "30d",
+    until: Until = None,
+    by: Annotated[str | None, typer.Option(help="day, model, user or route; unset: each of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print requests, tokens, users, times and errors, by day, model, user and route."""
+    groups = [group for group in GROUPS if by in (None, group)]
+    if not groups:
+        terminal.refuse(KodifyError(f"--by {by}: it must be {', '.join(GROUPS)}."))
+        raise typer.Exit(1)
+    start, end = moment(since), moment(until) if until else now()
+    with _journal() as journal:
+        found: dict[str, list[dict[str, Any]]] = {"all": journal.stats(start, end, None)}
+        found |= {group: journal.stats(start, end, group) for group in groups}
+    if as_json:
+        shown = {"since": start.isoformat(), "until": end.isoformat()}
+        typer.echo(json.dumps(shown | {k: [journal_export.plain(row) for row in rows] for k, rows in found.items()}))
+        return
+    for group, rows in found.items():
+        typer.echo(_figures_table(group, rows))
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="An age (90d, 52w) or a moment.")],
+    content: Annotated[bool, typer.Option("--content", help="Empty requests' and answers' texts, keep rows.")] = False,
+) -> None:
+    """Drop the months all of whose entries are older; with --content only empty what was said."""
+    limit = moment(older_than)
+
+    async def work() -> str:
+        writer = build_writer(Settings.load(), migrate=False)
+        try:
+            await writer.prepare()
+            if content:
+                return f"{await writer.empty_before(limit)} entries emptied"
+            dropped = await writer.drop_before(limit)
+            return f"dropped: {', '.join(dropped)}" if dropped else "no month is wholly older"
+        finally:
+            await writer.stop()
+
+    with _refusing():
+        typer.echo(asyncio.run(work()))
+
+
+def moment(text: str) -> datetime:
+    """`7d` ago, or a date or time, in UTC where it names no zone. Exits with a sentence otherwise."""
+    age = _AGE.match(text)
+    try:
+        if age is not None:
+            return now() - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        terminal.refuse(KodifyError(f"{text} is no age (30m, 12h, 7d, 4w) and no moment (2026-11-01T09:00)."))
+        raise typer.Exit(1) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+@contextlib.contextmanager
+def _journal() -> Iterator[JournalReader]:
+    with _refusing():
+        settings = Settings.load()
+        if not settings.logs and settings.logs_db_host is None:
+            raise ConfigError("There is no journal: set LOGS=True, LOGS_DB_HOST and the other LOGS_DB_… variables.")
+        database = journal_database(settings)
+        try:
+            with reading(database) as reader:
+                yield reader
+        finally:
+            asyncio.run(database.close())
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except KodifyError as error:
+        terminal.refuse(error)
+        raise typer.Exit(1) from None
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written: {error.strerror}.") from None
+    with file:
+        yield file
+
+
+def _print_lines(rows: list[dict[str, Any]], as_json: bool, *, head: bool) -> None:
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(journal_export.plain(row), ensure_ascii=False))
+        return
+    if head:
+        typer.echo(_line("WHEN (UTC)", "WHO", "REQUEST", "MODEL", "CODE", "TOKENS", "TTFT", "TOOK", "ID"))
+    for row in rows:
+        typer.echo(
+            _line(
+                f"{row['request_dt']:%Y-%m-%d %H:%M:%S}",
+                row["username"] or row["user"] or "–",
+                row["type"],
+                row["model"] or "–",
+                str(row["status_code"]),
+                f"{_number(row['prompt_tokens'])} → {_number(row['completion_tokens'])}",
+                _milliseconds(row["ttft_ms"]),
+                _milliseconds(row["duration_ms"]),
+                str(row["id"]),
+            )
+        )
+
+
+def _line(when: str, who: str, what: str, model: str, code: str, tokens: str, ttft: str, took: str, name: str) -> str:
+    cells = (f"{who:<24}", f"{what:<25}", f"{model:<16}", f"{code:>4}", f"{tokens:>13}", f"{ttft:>8}", f"{took:>8}")
+    return f"{when:<19}  {'  '.join(cells)}  {name}"
+
+
+def _figures_table(group: str, rows: list[dict[str, Any]]) -> str:
+    head = ("BY " + group.upper() if group != "all" else "ALL", "REQUESTS", "ERRORS", "CANCELLED", "USERS",
+            "TOKENS IN", "TOKENS OUT", "TTFT p50/p95/p99", "TOOK p50/p95/p99")  # fmt: skip
+    cells = [
+        (
+            "" if group == "all" else str(row["key"] if row["key"] is not None else "–"),
+            *(f"{row[name]:,}" for name in ("requests", "errors", "cancelled", "users")),
+            *(f"{row[name]:,}" for name in ("prompt_tokens", "completion_tokens")),
+            *(
+                " / ".join(_milliseconds(row[f"{name}_{share}_ms"]) for share in ("p50", "p95", "p99"))
+                for name in ("ttft", "duration")
+            ),
+        )
+        for row in rows
+    ] or [("no entries", *[""] * 8)]
+    return "\n".join(terminal.table([head, *cells], right=range(1, 9))) + "\n"
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f} ms" if value < 9_999.5 else f"{value / 1e3:,.0f} s"

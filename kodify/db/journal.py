@@ -1,0 +1,299 @@
+"""The journal's PostgreSQL as its writer sees it: rows in batches, a partition for each month, old months dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from kodify.db import journal_rows, migrations
+from kodify.db.database import CONNECT_TIMEOUT_S, KEEPALIVE, Database
+from kodify.db.journal_tables import SCHEMA
+from kodify.errors import ConfigError, KodifyError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+WRITE_TIMEOUT_S = 30
+COPY_BYTES = 256 * 1024
+# SQLSTATE classes that say something of the rows (data, integrity, limits of the program); every other one says that
+# the database can't take any.
+OF_ROWS = ("22", "23", "54")
+UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
+
+_STAGING = "CREATE TEMP TABLE IF NOT EXISTS journal_staging (LIKE journal) ON COMMIT DELETE ROWS"
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, journal_rows.COLUMNS))
+_COPY = sql.SQL("COPY journal_staging ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
+_INSERT = sql.SQL("INSERT INTO journal ({0}) SELECT {0} FROM journal_staging ON CONFLICT DO NOTHING").format(_COLUMNS)
+_PARTITIONS = (
+    "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
+    "WHERE inhparent = 'journal'::regclass ORDER BY child.relname"
+)
+
+
+class RowsRefused(Exception):
+    """PostgreSQL says that a row of the batch can't be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that rows refer to by its id."""
+
+    id: int
+    digest: bytes
+    settings: dict[str, Any]
+
+
+class JournalWriter:
+    """One connection of its own. Every method raises UnavailableError where the database can't take rows now."""
+
+    def __init__(self, database: Database, *, migrate: bool) -> None:
+        self._database = database
+        self._migrate = migrate
+        self._prepared = False
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._months: set[tuple[int, int]] = set()
+        self._configs: set[int] = set()
+
+    @property
+    def shown(self) -> str:
+        return self._database.shown
+
+    async def prepare(self) -> None:
+        """Migrates, or looks whether the tables are as they should be.
+
+        Raises ConfigError with what to mend, UnavailableError where nothing answers at the database's address.
+        """
+        try:
+            await asyncio.to_thread(self._prepare)
+        except ConfigError as error:
+            if await asyncio.to_thread(self._database.server_listens):
+                raise
+            raise UnavailableError(error.message) from None
+        except Exception as error:
+            _unavailable(error)
+        self._prepared = True
+
+    def _prepare(self) -> None:
+        self._database.find(make=self._migrate)
+        migrations.prepare(self._database, SCHEMA, migrate=self._migrate)
+
+    async def write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
+        """All of them or none; those that are there already stay. Raises RowsRefused."""
+        if not self._prepared:
+            try:
+                await self.prepare()
+            except ConfigError as error:
+                raise UnavailableError(error.message) from None
+        try:
+            await self._try(rows, configs)
+        except psycopg.errors.IntegrityError:  # somebody may have dropped a partition or a configuration: once more
+            self._months, self._configs = set(), set()
+            try:
+                await self._try(rows, configs)
+            except Exception as error:
+                _refuse(error)
+        except Exception as error:
+            _refuse(error)
+
+    async def _try(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._write(rows, configs)
+        except BaseException:
+            await self._clear()
+            raise
+
+    async def _write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
+        connection = await self._connected()
+        await self._make_room(connection, rows, configs)
+        await connection.execute("BEGIN; " + _STAGING)
+        async with connection.cursor().copy(_COPY) as copy:
+            parts, size = [journal_rows.COPY_HEAD], 0
+            for row in rows:
+                parts.append(row)
+                size += len(row)
+                if size > COPY_BYTES:
+                    await copy.write(b"".join(parts))
+                    parts, size = [], 0
+            await copy.write(b"".join((*parts, journal_rows.COPY_END)))
+        await connection.execute(_INSERT)
+        await connection.execute("COMMIT")
+
+    async def _make_room(
+        self, connection: psycopg.AsyncConnection[Any], rows: Sequence[bytes], configs: Mapping[int, Config]
+    ) -> None:
+        for config in configs.values():
+            if config.id not in self._configs:
+                await connection.execute(
+                    "INSERT INTO journal_configs (id, digest, settings) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                    [config.id, config.digest, Jsonb(config.settings)],
+                )
+                self._configs.add(config.id)
+        for month in journal_rows.months(rows) - self._months:
+            await self._make_partition(connection, month)
+            self._months.add(month)
+
+    async def _make_partition(self, connection: psycopg.AsyncConnection[Any], month: tuple[int, int]) -> None:
+        name = partition_name(month)
+        found = await (await connection.execute("SELECT to_regclass(%s)", [name])).fetchone()
+        if found is not None and found[0] is not None:
+            return
+        year, number = month
+        bounds = [datetime(year, number, 1, tzinfo=UTC).isoformat(), _next(month).isoformat()]
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [UPKEEP_LOCK])
+            await connection.execute(
+                sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF journal FOR VALUES FROM ({}) TO ({})").format(
+                    sql.Identifier(name), *map(sql.Literal, bounds)
+                )
+            )
+
+    async def upkeep(self, row_days: int | None, content_days: int | None) -> None:
+        """Makes the next month's partition, drops months whose rows are all older than `row_days`, empties contents
+        older than `content_days`. One replica does it, the others go by."""
+        try:
+            if not self._prepared:
+                raise UnavailableError
+            async with await self._open() as connection:
+                locked = await (
+                    await connection.execute("SELECT pg_try_advisory_lock(%s)", [UPKEEP_LOCK + 1])
+                ).fetchone()
+                if locked is None or not locked[0]:
+                    return
+                now = datetime.now(UTC)
+                following = _next((now.year, now.month))
+                await self._make_partition(connection, (following.year, following.month))
+                if row_days is not None:
+                    dropped = await _drop_before(connection, now - timedelta(days=row_days))
+                    self._months.clear()
+                    if dropped:
+                        log.info("the journal's months %s were dropped", ", ".join(dropped))
+                if content_days is not None:
+                    await _empty_before(connection, now - timedelta(days=content_days))
+        except Exception as error:
+            _unavailable(error)
+
+    async def drop_before(self, moment: datetime) -> list[str]:
+        """Drops the months all of whose rows are older; returns their partitions' names."""
+        return await self._work(_drop_before, moment)
+
+    async def empty_before(self, moment: datetime) -> int:
+        """Empties `request` and `response` of older rows; returns how many."""
+        return await self._work(_empty_before, moment)
+
+    async def _work(
+        self, work: Callable[[psycopg.AsyncConnection[Any], datetime], Awaitable[Result]], moment: datetime
+    ) -> Result:
+        try:
+            async with await self._open() as connection:
+                return await work(connection, moment)
+        except Exception as error:
+            _unavailable(error)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+    async def stop(self) -> None:
+        await self.close()
+        await self._database.close()
+
+    async def _clear(self) -> None:
+        """After a failure: out of the transaction, or away with the connection."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            async with asyncio.timeout(1):
+                await connection.execute("ROLLBACK")
+        except Exception:
+            await self.close()
+
+    async def _connected(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._open()
+        return self._connection
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(
+            self._database.conninfo,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            client_encoding="utf8",
+            options="-c client_min_messages=warning",
+            **KEEPALIVE,
+        )
+
+
+async def _drop_before(connection: psycopg.AsyncConnection[Any], moment: datetime) -> list[str]:
+    dropped = []
+    for (name,) in await (await connection.execute(_PARTITIONS)).fetchall():
+        month = _month_of(name)
+        if month is not None and _next(month) <= moment:
+            await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+            dropped.append(name)
+    return dropped
+
+
+async def _empty_before(connection: psycopg.AsyncConnection[Any], moment: datetime) -> int:
+    """A few thousand at a time, each in its own transaction."""
+    emptied = 0
+    for (name,) in await (await connection.execute(_PARTITIONS)).fetchall():
+        month = _month_of(name)
+        if month is None or datetime(*month, 1, tzinfo=UTC) >= moment:
+            continue
+        while True:
+            done = await connection.execute(
+                sql.SQL(
+                    "UPDATE {0} SET request = NULL, response = NULL WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} "
+                    "WHERE request_dt < %s AND (request IS NOT NULL OR response IS NOT NULL) LIMIT 2000))"
+                ).format(sql.Identifier(name)),
+                [moment],
+            )
+            emptied += done.rowcount
+            if not done.rowcount:
+                break
+    return emptied
+
+
+def partition_name(month: tuple[int, int]) -> str:
+    return f"journal_{month[0]:04}_{month[1]:02}"
+
+
+def _month_of(partition: str) -> tuple[int, int] | None:
+    year, _, number = partition.removeprefix("journal_").partition("_")
+    return (int(year), int(number)) if year.isdigit() and number.isdigit() else None
+
+
+def _next(month: tuple[int, int]) -> datetime:
+    year, number = month
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in OF_ROWS:
+        raise RowsRefused(_reason(error)) from None
+    _unavailable(error)
+
+
+def _unavailable(error: Exception) -> NoReturn:
+    if isinstance(error, KodifyError):
+        raise error
+    if isinstance(error, (psycopg.Error, OSError, TimeoutError)):
+        raise UnavailableError(_reason(error)) from None
+    raise error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

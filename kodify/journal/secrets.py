@@ -1,0 +1,43 @@
+"""What is taken out before anything is kept: tokens, wherever a client has written them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+MASK = b"********"
+# Shorter ones are words that a text may have.
+SHORTEST_SECRET, SHORTEST_TOKEN = 8, 16
+
+_KODIFY_TOKEN = re.compile(rb"kdf_[0-9A-Za-z]{16,}")
+
+
+class Mask:
+    def __init__(self, secrets: Iterable[str]) -> None:
+        """`secrets`: known ones, masked in every form in which JSON may write them."""
+        self._known = tuple({form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)})
+
+    def hide(self, data: bytes, own: tuple[bytes, ...] = ()) -> bytes:
+        """`own` are the request's."""
+        if b"kdf_" in data:
+            data = _KODIFY_TOKEN.sub(b"kdf_" + MASK, data)
+        for secret in (*self._known, *own):
+            if secret in data:
+                data = data.replace(secret, MASK)
+        return data
+
+    def hide_text(self, text: str | None, own: tuple[bytes, ...] = ()) -> str | None:
+        if text is None:
+            return None
+        data = text.encode("utf-8", "replace")
+        hidden = self.hide(data, own)
+        return text if hidden is data else hidden.decode("utf-8", "replace")
+
+
+def _forms(secret: str) -> tuple[bytes, ...]:
+    return (
+        secret.encode(),
+        json.dumps(secret, ensure_ascii=False)[1:-1].encode(),
+        json.dumps(secret)[1:-1].encode(),
+    )

@@ -1,0 +1,135 @@
+"""A row that PostgreSQL refuses is mended or set aside; its batch goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from kodify.db import journal_rows
+from kodify.db.journal import JournalWriter
+from kodify.db.places import journal_database
+from kodify.journal import Entry, Journal
+from kodify.journal.quarantine import FILE
+from kodify.metrics import JournalMetrics
+from kodify.settings import Settings
+from tests.journal.conftest import Place
+
+NOW_US = 1_795_000_000_000_000
+
+
+class Bench:
+    def __init__(self, place: Place, settings: Settings, folder: Path) -> None:
+        names = {field.alias: name for name, field in Settings.model_fields.items()}
+        own = settings.model_copy(update={names[k]: v for k, v in place.variables.items()})
+        self.place = place
+        self.folder = folder
+        self.registry = CollectorRegistry()
+        writer = JournalWriter(journal_database(own), migrate=True)
+        self.journal = Journal(writer, folder, {"a": "b"}, JournalMetrics(self.registry), limit_bytes=1 << 26)
+
+    def put(self, **fields: Any) -> None:
+        plain: dict[str, Any] = {
+            "kind": "POST /v1/completions", "request_us": NOW_US, "response_us": NOW_US + 5, "duration_ms": 0.005,
+            "status_code": 200,
+        }  # fmt: skip
+        self.journal.put(Entry(**{**plain, **fields}))
+
+    def value(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"kodify_journal_{name}")
+
+
+@pytest.fixture
+async def bench(place: Place, settings: Settings, tmp_path: Path) -> AsyncIterator[Bench]:
+    found = Bench(place, settings, tmp_path / "journal")
+    found.journal.open()
+    await found.journal.start()
+    yield found
+    await found.journal.stop()
+
+
+async def test_a_bad_row_does_not_hold_up_its_batch(bench: Bench) -> None:
+    for number in range(300):
+        nul = b'{"a":"x\\u0000y\\\\u0000"}'
+        bench.put(request_id=f"r{number}", request=nul if number == 137 else b'{"a":"good"}')
+    await bench.journal.stop()
+    rows = {row["request_id"]: row for row in bench.place.rows()}
+    assert len(rows) == 300
+    assert rows["r137"]["request"] == {"a": "x\ufffdy\\u0000"}
+    assert (bench.value("written_total"), bench.value("mended_total"), bench.value("quarantined_total")) == (300, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "request_body",
+    [b"1e9999999", b"[" * 30_000 + b"]" * 30_000, b'{"a": "\\ud800"}'],
+    ids=["a number too large", "nested too deeply", "half a character"],
+)
+async def test_json_that_postgresql_can_not_hold_is_kept_as_text(bench: Bench, request_body: bytes) -> None:
+    bench.put(request=request_body, response=b'{"fine": true}')
+    bench.put(request=b"{}")
+    await bench.journal.stop()
+    kept = [row["request"] for row in bench.place.rows()]
+    assert sorted(kept, key=str) == sorted([request_body.decode(), {}], key=str)
+    assert bench.value("mended_total") == 1
+
+
+async def test_a_nul_in_a_name(bench: Bench) -> None:
+    bench.put(model="a\0b", username="c\0d", request=b"\0\xff", request_is_json=False)
+    await bench.journal.stop()
+    (row,) = bench.place.rows()
+    assert (row["model"], row["username"], row["request"]) == ("a\ufffdb", "c\ufffdd", "\ufffd\ufffd")
+
+
+async def test_what_can_not_be_mended_is_set_aside(bench: Bench) -> None:
+    bench.place.rows("ALTER TABLE journal ADD CHECK (status_code <> 418)")
+    for number in range(20):
+        bench.put(request_id=f"r{number}", status_code=418 if number in (3, 11) else 200, request=b'{"who":"me"}')
+    await bench.journal.stop()
+    assert bench.place.count() == 18
+    lines = [json.loads(line) for line in (bench.folder / FILE).read_text().splitlines()]
+    assert [line["entry"]["request_id"] for line in lines] == ["r3", "r11"]
+    assert lines[0]["entry"]["request"] == '{"who":"me"}'
+    assert lines[0]["entry"]["request_dt"].startswith("2026-11-18T")
+    assert "violates check constraint" in lines[0]["reason"]
+    assert (bench.value("quarantined_total"), bench.value("written_total")) == (2, 18)
+    assert (bench.folder / FILE).stat().st_mode & 0o077 == 0
+
+
+async def test_a_row_is_written_once_however_often_it_is_tried(bench: Bench) -> None:
+    row = journal_rows.encode(
+        journal_rows.make_id(NOW_US), bench.journal._config.id, NOW_US, NOW_US, 200, False, 1.0, None, None, None,
+        (None, None, "GET /v1/models", None, None, None), (None, None),
+    )  # fmt: skip
+    for _ in range(3):
+        await bench.journal._writer.write([row], {bench.journal._config.id: bench.journal._config})
+    assert bench.place.count() == 1
+
+
+async def test_a_partition_or_configuration_that_somebody_dropped_is_made_again(bench: Bench) -> None:
+    async def put_and_move() -> None:
+        bench.put()
+        await bench.journal._mover._move(bench.journal._spool, bench.journal._mover._own)
+
+    await put_and_move()
+    await asyncio.to_thread(bench.place.rows, "DROP TABLE journal_2026_11")
+    await put_and_move()
+    await asyncio.to_thread(bench.place.rows, "TRUNCATE journal, journal_configs")
+    await put_and_move()
+    assert bench.place.count() == 1
+    assert len(bench.place.rows("SELECT * FROM journal_configs")) == 1
+
+
+async def test_entries_of_other_months_find_their_partitions(bench: Bench) -> None:
+    month_us = 31 * 86_400_000_000
+    for number in range(5):
+        bench.put(request_us=NOW_US - number * month_us, response_us=NOW_US - number * month_us)
+    await bench.journal.stop()
+    assert bench.place.count() == 5
+    found = bench.place.rows("SELECT tableoid::regclass::text AS name FROM journal ORDER BY 1")
+    names = ["2026_07", "2026_08", "2026_09", "2026_10", "2026_11"]
+    assert [row["name"] for row in found] == [f"journal_{name}" for name in names]

@@ -1,0 +1,91 @@
+"""Tokens reach no journal, no log and no metric, wherever a client writes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from kodify.auth import tokens
+from kodify.journal.secrets import Mask
+from tests.auth.test_users import found_company
+from tests.auth.test_users_cache import dump
+from tests.conftest import Serve, eventually
+from tests.journal.conftest import Journaled, Place
+
+CANARY = 'canary-"7f3a"-\\of-the-company'
+
+
+def journal_and_files(place: Place) -> str:
+    name = str(place.variables["LOGS_DB_NAME"])
+    dumped = dump(place.address, "public")
+    assert "CREATE TABLE public.journal" in dumped, name
+    files = [path for path in Path(str(place.variables["DATA_PATH"])).rglob("*") if path.is_file()]
+    assert files, "there is a spool"
+    return dumped + "".join(path.read_bytes().decode("latin-1") for path in files)
+
+
+def own_log(caplog: pytest.LogCaptureFixture) -> str:
+    """Without what this test's own client logs."""
+    return "\n".join(
+        f"{record.getMessage()}{record.exc_text or ''}"
+        for record in caplog.records
+        if not record.name.startswith(("httpx", "httpcore"))
+    )
+
+
+def send_everywhere(client: httpx.Client, canary: str) -> None:
+    """The canary as a header, a query, a path, a cookie, in bodies that are read and in bodies that are refused."""
+    chat = {"model": "scripted", "messages": [{"role": "user", "content": f"my token is {canary}, see"}]}
+    headers = {"x-api-key": canary, "cookie": f"token={canary}", "x-other": canary}
+    for stream in (False, True):
+        client.post(f"/v1/chat/completions?api_key={canary}", json={**chat, "stream": stream}, headers=headers)
+    client.post("/v1/completions", json={"model": "scripted", "prompt": canary, "echo": True})
+    client.post("/v1/completions", json={"model": canary, "prompt": "x"})
+    client.post("/v1/completions", content=f'{{"prompt": "{canary}'.encode())
+    client.post("/v1/completions", json={"model": "scripted", "prompt": "x", "temperature": canary})
+    client.get(f"/v1/models?{canary}")
+    client.get(f"/{canary}")
+    client.post("/token", data={"username": canary, "password": canary})
+
+
+def test_the_one_token(journaled: Callable[..., Journaled], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    journal = journaled(VLLM_API_KEY=SecretStr(CANARY))
+    with journal.served.client(authorization=f"Bearer {CANARY}", **{"x-request-id": "canary-request"}) as client:
+        send_everywhere(client, CANARY)
+        journal.rows(7)
+        shown = client.get("/metrics").text
+    for place in (journal_and_files(journal.place), own_log(caplog), shown):
+        for secret in ("7f3a", "of-the-company"):
+            assert secret not in place
+    texts = [
+        row["request"]["messages"][0]["content"] for row in journal.rows(7) if "messages" in (row["request"] or {})
+    ]
+    assert texts == ["my token is ********, see"] * 2
+
+
+def test_users_tokens(serve: Serve, users: dict[str, object], place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    company = found_company(serve, {**users, **place.variables})
+    token = company.hire("a@example.ru")
+    foreign = tokens.make()  # another user's, in a prompt
+    with company.client(token) as client:
+        send_everywhere(client, token)
+        send_everywhere(client, foreign)
+        eventually(lambda: place.count() >= 14)
+        shown = client.get("/metrics").text
+    for kept in (journal_and_files(place), own_log(caplog), shown):
+        for secret in (token[12:], foreign[12:], token[20:40], foreign[20:40]):
+            assert secret not in kept
+    assert {row["username"] for row in place.rows() if row["status_code"] == 200} == {"a@example.ru"}
+
+
+def test_short_words_are_no_secrets() -> None:
+    mask = Mask(["short", "long-enough"])
+    assert mask.hide(b"a short one is long-enough") == b"a short one is ********"
+    assert mask.hide(b"kdf_file and kdf_tool.py") == b"kdf_file and kdf_tool.py"
