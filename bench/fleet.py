@@ -2,14 +2,18 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.measure import find_descendants, pin
 from bench.plan import EngineKind
-from bench.rows import Row, Setup, build_launch, find_obstacle
+from bench.rows import Row, Setup, build_launch, find_database, find_obstacle
 from bench.servers import BareEngine, HttpServer, StartError, Subject, find_free_port
+
+SETTLE_S = 1.5  # what the journal still had to write is written
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Fleet:
         upstream = self.subjects.get(Row.VLLM)
         if row is Row.GATEWAY and upstream is None:
             return "its upstream, row a, does not run"
+        if row is Row.JOURNAL_OFF:
+            if Row.JOURNAL not in self.subjects:
+                return "row j does not run"
+            self.subjects[row] = self.subjects[Row.JOURNAL]
+            return None
         subject = self._build(row, upstream)
         stack.callback(subject.stop)
         subject.start()
@@ -73,6 +82,9 @@ class Fleet:
         if self._setup.engine is EngineKind.DOUBLE:  # a real engine's threads go where its own settings put them
             front_cores = self.placement.gateway if row is Row.GATEWAY else self.placement.front_end
             subject.pin(front_cores, self.placement.engine)
+            if (database := find_database(self._folder)) is not None:
+                for process in (database, *find_descendants(database)):
+                    pin(process, self.placement.engine)
         subject.pause()
         self.subjects[row] = subject
         return None
@@ -97,9 +109,15 @@ class Fleet:
         parts = self.list_parts(row)
         for part in parts:
             part.resume()
+        switched = row is Row.JOURNAL_OFF
+        if switched:
+            os.kill(self.subjects[row].pid, signal.SIGUSR1)
+            time.sleep(SETTLE_S)
         try:
             yield self.subjects[row]
         finally:
+            if switched:
+                os.kill(self.subjects[row].pid, signal.SIGUSR1)
             for part in parts:
                 part.pause()
 

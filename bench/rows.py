@@ -15,6 +15,7 @@ from bench.plan import EngineKind
 REPOSITORY = Path(__file__).resolve().parent.parent
 KODIFY_COMMAND = Path(sys.executable).with_name("kodify")
 MODEL_NAME = "bench"
+DATA = "kodify-data"
 DTYPE = "bfloat16"
 LIMITS = ("--max-model-len=2048", "--max-num-seqs=256", "--max-num-batched-tokens=16384", "--block-size=32")
 EXECUTORS = {EngineKind.DOUBLE: "bench.double.EngineDouble", EngineKind.NANO: "uni"}
@@ -26,16 +27,20 @@ class Row(StrEnum):
     VLLM_TUNED = "a2"
     GATEWAY = "b"
     KODIFY = "c"
+    JOURNAL = "j"
+    JOURNAL_OFF = "j0"
     KODIFY_FULL = "d"
     BARE = "bare"
 
 
-KODIFY_FULL_HAS_ON = "users from PostgreSQL, fill-in-the-middle"
+KODIFY_FULL_HAS_ON = "users and journal in PostgreSQL, fill-in-the-middle"
 TITLES = {
     Row.VLLM: "vLLM's server",
     Row.VLLM_TUNED: "vLLM's server, fastokens",
     Row.GATEWAY: "gateway before vLLM's server",
     Row.KODIFY: "Kodify, nothing on",
+    Row.JOURNAL: "Kodify, journal on",
+    Row.JOURNAL_OFF: "the same process, journal switched off",
     Row.KODIFY_FULL: f"Kodify, {KODIFY_FULL_HAS_ON} on",
     Row.BARE: "bare AsyncLLM.generate()",
 }
@@ -62,9 +67,9 @@ def find_obstacle(row: Row) -> str | None:
     match row:
         case Row.VLLM_TUNED if importlib.util.find_spec("fastokens") is None:
             return "the package fastokens is not installed"
-        case Row.KODIFY | Row.KODIFY_FULL if importlib.util.find_spec("kodify") is None:
+        case Row.KODIFY | Row.JOURNAL | Row.JOURNAL_OFF | Row.KODIFY_FULL if importlib.util.find_spec("kodify") is None:
             return "kodify can't be imported"
-        case Row.KODIFY | Row.KODIFY_FULL if not KODIFY_COMMAND.exists():
+        case Row.KODIFY | Row.JOURNAL | Row.JOURNAL_OFF | Row.KODIFY_FULL if not KODIFY_COMMAND.exists():
             return f"there is no command {KODIFY_COMMAND}: install the project into this environment"
         case _:
             return None
@@ -83,9 +88,14 @@ def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launc
             return Launch(command, environment | {API_KEY_VARIABLE: setup.api_key})
         case Row.KODIFY:
             return Launch([str(KODIFY_COMMAND), "serve"], environment | _kodify_environment(setup, port))
+        case Row.JOURNAL:
+            settings = _kodify_environment(setup, port) | _journal(setup.pace_file.parent)
+            return Launch([sys.executable, "-m", "bench.switchable"], environment | settings)
         case Row.KODIFY_FULL:
             settings = _kodify_environment(setup, port) | _everything_on(setup)
             return Launch([str(KODIFY_COMMAND), "serve"], environment | settings)
+        case Row.JOURNAL_OFF:
+            raise ValueError("it has no process of its own")
         case Row.BARE:
             return Launch([sys.executable, "-m", "bench.bare", *_engine_options(setup)], environment)
 
@@ -103,15 +113,30 @@ def make_user(folder: Path) -> str:
     return created.stdout.strip()
 
 
+def find_database(folder: Path) -> int | None:
+    """The process of the rows' PostgreSQL, None where no row needs one."""
+    note = folder / DATA / "postgres" / "postmaster.pid"
+    return int(note.read_text().split()[0]) if note.exists() else None
+
+
+def _data(folder: Path) -> dict[str, str]:
+    """One PostgreSQL serves the rows that need it."""
+    return {"DATA_PATH": str(folder / DATA)}
+
+
 def _users(folder: Path) -> dict[str, str]:
-    return {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "embedded", "DATA_PATH": str(folder / "kodify-data")}
+    return {"MTSAI_AUTH": "true", "AUTH_TYPE": "DB", "DB_URL": "embedded"} | _data(folder)
+
+
+def _journal(folder: Path) -> dict[str, str]:
+    return {"LOGS": "True", "LOGS_DB_HOST": "embedded", "RUN_MIGRATIONS": "1"} | _data(folder)
 
 
 def _everything_on(setup: Setup) -> dict[str, str]:
-    """Kodify's journal joins here as it lands; `KODIFY_FULL_HAS_ON` names what is on. This row's bodies bring prefix
-    and suffix apart (`prompts.leave_hole`), and go to the engine in the order that the others' have."""
-    preset = REPOSITORY / "preprocess_configs" / "qwen.json"
-    return _users(setup.pace_file.parent) | {"COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
+    """`KODIFY_FULL_HAS_ON` names it. This row's bodies bring prefix and suffix apart (`prompts.leave_hole`), and go to
+    the engine in the order that the others' have."""
+    folder, preset = setup.pace_file.parent, REPOSITORY / "preprocess_configs" / "qwen.json"
+    return _users(folder) | _journal(folder) | {"COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
 
 
 def _inherited() -> dict[str, str]:

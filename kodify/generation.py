@@ -34,7 +34,7 @@ async def run(
     """
     started = time.monotonic()
     recorder = None if record is None else Recorder(answer, record, job)
-    ticket = await engine.submit(job, recorder or answer)
+    ticket = await engine.submit(job, answer)
     cut = False
     try:
         await client_left()

@@ -1,8 +1,8 @@
-"""The journal's ear: hears the deltas on their way to the client and puts the assembled answer when it has ended."""
+"""The journal's ear: puts the assembled answer when it has ended, before its last bytes leave."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kodify.engine.base import Delta, Job, Sink, TokenLogprob, ToolCallDelta
@@ -17,59 +17,57 @@ class Told(Sink, Protocol):
     first_at: float
     streams: bool
     status: int  # of the answer; a failure after its start has the failure's
+    # A stream keeps here what each choice says, and the deltas that bring more than text or are a choice's last. By
+    # the answer itself: another sink before it would cost every token a call.
+    said: list[list[str]] | None
+    rich: list[Delta]
+    reasons: list[str]  # why choices ended
+    on_end: Callable[[], None] | None  # called with the last delta, or the failure
 
     def assembled(self, choices: Sequence[Delta]) -> bytes:
         """`choices`: for a stream, what each choice has said."""
 
+    def plainly_assembled(self, text: str, last: Delta) -> bytes:
+        """The same for the common stream, quicker: one choice that said nothing but text."""
+
 
 class Recorder:
-    """A sink before another one. The entry is put in the call that brings the last delta, before its bytes leave."""
-
     def __init__(self, answer: Told, record: Record, job: Job) -> None:
         self._answer = answer
         self._record = record
-        count = job.choices * len(job.prompts)
-        self._texts: list[list[str]] = [[] for _ in range(count)] if answer.streams else []
-        self._rich: dict[int, list[Delta]] = {}
-        self._reasons: list[str] = []
         record.model = job.model
         record.prompt_tokens = job.prompt_tokens
-
-    def emit(self, delta: Delta) -> None:
-        answer = self._answer
-        if self._texts:
-            self._texts[delta.index].append(delta.text)
-            if delta.finish_reason is not None or delta.reasoning or delta.tool_calls or delta.logprobs is not None:
-                self._rich.setdefault(delta.index, []).append(delta)
-        if delta.finish_reason is not None and delta.finish_reason not in self._reasons:
-            self._reasons.append(delta.finish_reason)
-        answer.emit(delta)
-        if answer.finished:
-            self._end(answer.status)
-
-    def fail(self, error: Exception) -> None:
-        self._answer.fail(error)
-        self._end(self._answer.status)
+        answer.on_end = self._end
+        if answer.streams:
+            answer.said = [[] for _ in range(job.choices * len(job.prompts))]
 
     def leave(self, *, cut: bool) -> None:
         """The client left, or (`cut`) the server stopped, before the answer was whole."""
-        self._end(CUT if cut else LEFT, cancelled=True)
+        if not self._record.ended:
+            self._put(CUT if cut else LEFT, cancelled=True)
 
-    def _end(self, status: int, *, cancelled: bool = False) -> None:
-        if self._record.ended:
-            return
+    def _end(self) -> None:
+        if not self._record.ended:
+            self._put(self._answer.status, cancelled=False)
+
+    def _put(self, status: int, *, cancelled: bool) -> None:
         answer = self._answer
+        said, rich = answer.said or (), answer.rich
+        if len(said) == len(rich) == 1 and status == 200 and _is_plain(rich[0]):
+            response = answer.plainly_assembled("".join(said[0]), rich[0])
+        else:
+            response = answer.assembled([self._merged(index, texts) for index, texts in enumerate(said)])
         self._record.end(
             status,
-            answer.assembled([self._merged(index) for index in range(len(self._texts))]),
+            response,
             completion_tokens=answer.completion_tokens,
             first_at=answer.first_at if answer.streams else 0.0,
-            finish_reason=",".join(self._reasons) or None,
+            finish_reason=_joined(answer.reasons),
             cancelled=cancelled,
         )
 
-    def _merged(self, index: int) -> Delta:
-        text, rich = "".join(self._texts[index]), self._rich.get(index, ())
+    def _merged(self, index: int, said: list[str]) -> Delta:
+        text, rich = "".join(said), [delta for delta in self._answer.rich if delta.index == index]
         last = rich[-1] if rich else None
         logprobs = [position for delta in rich if delta.logprobs is not None for position in delta.logprobs]
         return Delta(
@@ -83,6 +81,16 @@ class Recorder:
             tool_calls=_merged_calls([call for delta in rich for call in delta.tool_calls]),
             cached_tokens=last.cached_tokens if last else None,
         )
+
+
+def _is_plain(last: Delta) -> bool:
+    return last.finish_reason is not None and not (
+        last.tool_calls or last.reasoning or last.logprobs is not None or last.prompt_logprobs is not None
+    )
+
+
+def _joined(reasons: list[str]) -> str | None:
+    return reasons[0] if len(reasons) == 1 else ",".join(dict.fromkeys(reasons)) or None
 
 
 def _first_prompt_logprobs(deltas: Sequence[Delta]) -> Sequence[TokenLogprob | None] | None:

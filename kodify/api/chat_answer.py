@@ -30,10 +30,11 @@ class ChatWhole(Encoder):
         self.first_at = self.first_at or time.monotonic()
         self.completion_tokens += len(delta.token_ids)
         self._choices[delta.index] = delta
+        self._keep(delta)
         if len(self._choices) == self._job.choices:
-            self.finished = True
             self._body = orjson.dumps(self.whole(()))
             self.outlet.answer(self._body)
+            self._end()
 
     def assembled(self, choices: Sequence[Delta]) -> bytes:
         return self._body or super().assembled(choices)
@@ -104,6 +105,8 @@ class ChatStream(Encoder):
         if delta.finish_reason is None:
             plain = not (delta.tool_calls or delta.reasoning or delta.logprobs or self._continuous)
             if plain:
+                if self.said is not None:
+                    self.said[index].append(delta.text)
                 if delta.text:  # a step may add half a character, or text held back for a stop string: no event
                     self.outlet.write(
                         b'%b%b{"content":%b},"logprobs":null,"finish_reason":null}]%b}\n\n'
@@ -112,19 +115,38 @@ class ChatStream(Encoder):
                 elif opening:
                     self.outlet.write(opening)
                 return
+            self._keep(delta)
             self.outlet.write(opening + self._event(delta, b"null}]"))
             return
+        self._keep(delta)
         self._running -= 1
         self._cached_tokens = delta.cached_tokens
         reasons = b'%b,"stop_reason":%b}]' % (orjson.dumps(delta.finish_reason), orjson.dumps(delta.stop_reason))
         event = opening + self._event(delta, reasons)
-        if not self._running:
-            self.finished = True
-            event += self._usage_event() + DONE
-        self.outlet.write(event, last=self.finished)
+        if self._running:
+            self.outlet.write(event)
+            return
+        self.outlet.write(event + self._usage_event() + DONE, last=True)
+        self._end()
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         return _whole(self._job, self._created, choices, self.completion_tokens)
+
+    def plainly_assembled(self, text: str, last: Delta) -> bytes:
+        dumps, job = orjson.dumps, self._job
+        return (
+            b'{"id":%b,"object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":'
+            b'{"role":"assistant","reasoning_content":null,"content":%b,"tool_calls":[]},"logprobs":null,'
+            b'"finish_reason":%b,"stop_reason":%b}],"usage":%b,"prompt_logprobs":null}'
+        ) % (
+            dumps(job.id),
+            self._created,
+            dumps(job.model),
+            dumps(text),
+            dumps(last.finish_reason),
+            dumps(last.stop_reason),
+            dumps(openai.usage(job.prompt_tokens, self.completion_tokens, last.cached_tokens)),
+        )
 
     def _open(self) -> bytes:
         """The headers go out; the first event of each choice tells the role."""

@@ -43,10 +43,11 @@ class CompletionWhole(Encoder):
         self.first_at = self.first_at or time.monotonic()
         self._deltas[delta.index] = delta
         self.completion_tokens += len(delta.token_ids)
+        self._keep(delta)
         if len(self._deltas) == self._job.choices * len(self._job.prompts):
-            self.finished = True
             self._body = orjson.dumps(self.whole(()))
             self.outlet.answer(self._body)
+            self._end()
 
     def assembled(self, choices: Sequence[Delta]) -> bytes:
         return self._body or super().assembled(choices)
@@ -130,6 +131,10 @@ class CompletionStream(Encoder):
             text = wishes.echo_texts[index // self._job.choices] + ("" if wishes.echo_only else text)
         self._begun[index] = True
         logprobs = b"null" if positions is None else self._logprobs(index, positions)
+        if positions is not None or delta.finish_reason is not None:
+            self._keep(delta)
+        elif self.said is not None:
+            self.said[index].append(delta.text)
         if delta.finish_reason is None:
             if text or positions:
                 self.outlet.write(
@@ -147,13 +152,32 @@ class CompletionStream(Encoder):
             orjson.dumps(delta.stop_reason),
             self._null_usage,
         )
-        if not self._running:
-            self.finished = True
-            event += self._usage_event() + DONE
-        self.outlet.write(event, last=self.finished)
+        if self._running:
+            self.outlet.write(event)
+            return
+        self.outlet.write(event + self._usage_event() + DONE, last=True)
+        self._end()
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         return _whole(self._job, self._wishes, self._created, choices, self.completion_tokens)
+
+    def plainly_assembled(self, text: str, last: Delta) -> bytes:
+        dumps, job, wishes = orjson.dumps, self._job, self._wishes
+        if wishes.echo:
+            text = wishes.echo_texts[0] + ("" if wishes.echo_only else text)
+        tokens = 0 if wishes.echo_only else self.completion_tokens
+        return (
+            b'{"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":[{"index":0,"text":%b,"logprobs":null,'
+            b'"finish_reason":%b,"stop_reason":%b,"prompt_logprobs":null}],"usage":%b}'
+        ) % (
+            dumps(job.id),
+            self._created,
+            dumps(job.model),
+            dumps(text),
+            dumps(last.finish_reason),
+            dumps(last.stop_reason),
+            dumps(openai.usage(job.prompt_tokens, tokens, last.cached_tokens)),
+        )
 
     def _positions(self, delta: Delta) -> list[TokenLogprob | None] | None:
         if not self._wishes.logprobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -36,6 +36,10 @@ class Encoder:
         self.failed = False
         self.completion_tokens = 0
         self.first_at = 0.0
+        self.said: list[list[str]] | None = None
+        self.rich: list[Delta] = []
+        self.reasons: list[str] = []
+        self.on_end: Callable[[], None] | None = None
 
     def attach(self, outlet: Outlet) -> None:
         self.outlet = outlet
@@ -54,6 +58,21 @@ class Encoder:
             self.outlet.write(b"data: " + errors.body(known) + b"\n\n", last=True)
         else:
             self.outlet.answer(errors.body(known), known.status, tuple(errors.headers(known)))
+        self._end()
+
+    def _end(self) -> None:
+        """Everything is written; nothing of it has left yet."""
+        self.finished = True
+        if self.on_end is not None:
+            self.on_end()
+
+    def _keep(self, delta: Delta) -> None:
+        """For the journal: a delta that is more than a piece of text."""
+        if delta.finish_reason is not None:
+            self.reasons.append(delta.finish_reason)
+        if self.said is not None:
+            self.said[delta.index].append(delta.text)
+            self.rich.append(delta)
 
     def assembled(self, choices: Sequence[Delta]) -> bytes:
         """The answer as one JSON body, as far as it came; with what went wrong, where something did."""
@@ -63,6 +82,9 @@ class Encoder:
         if self.error is not None:
             whole["error"] = errors.fields(self.error)
         return orjson.dumps(whole)
+
+    def plainly_assembled(self, text: str, last: Delta) -> bytes:
+        raise NotImplementedError
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         """`choices`: for a stream, what each has said; else those that were collected are taken."""

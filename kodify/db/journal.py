@@ -30,9 +30,10 @@ OF_ROWS = ("22", "23", "54")
 UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
 
 _STAGING = "CREATE TEMP TABLE IF NOT EXISTS journal_staging (LIKE journal) ON COMMIT DELETE ROWS"
-_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, journal_rows.COLUMNS))
-_COPY = sql.SQL("COPY journal_staging ({}) FROM STDIN (FORMAT BINARY)").format(_COLUMNS)
-_INSERT = sql.SQL("INSERT INTO journal ({0}) SELECT {0} FROM journal_staging ON CONFLICT DO NOTHING").format(_COLUMNS)
+_COLUMNS = ", ".join(f'"{name}"' for name in journal_rows.COLUMNS)
+_COPY = f"COPY journal ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
+_COPY_STAGING = f"COPY journal_staging ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
+_INSERT = f"INSERT INTO journal ({_COLUMNS}) SELECT {_COLUMNS} FROM journal_staging ON CONFLICT DO NOTHING".encode()
 _PARTITIONS = (
     "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
     "WHERE inhparent = 'journal'::regclass ORDER BY child.relname"
@@ -115,8 +116,16 @@ class JournalWriter:
     async def _write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
         connection = await self._connected()
         await self._make_room(connection, rows, configs)
-        await connection.execute("BEGIN; " + _STAGING)
-        async with connection.cursor().copy(_COPY) as copy:
+        try:
+            await self._copy(connection, _COPY, rows)  # one statement, and so one transaction
+        except psycopg.errors.UniqueViolation:  # some are there already, from before a crash or a lost connection
+            await connection.execute("BEGIN; " + _STAGING)
+            await self._copy(connection, _COPY_STAGING, rows)
+            await connection.execute(_INSERT)
+            await connection.execute("COMMIT")
+
+    async def _copy(self, connection: psycopg.AsyncConnection[Any], statement: bytes, rows: Sequence[bytes]) -> None:
+        async with connection.cursor().copy(statement) as copy:
             parts, size = [journal_rows.COPY_HEAD], 0
             for row in rows:
                 parts.append(row)
@@ -125,8 +134,6 @@ class JournalWriter:
                     await copy.write(b"".join(parts))
                     parts, size = [], 0
             await copy.write(b"".join((*parts, journal_rows.COPY_END)))
-        await connection.execute(_INSERT)
-        await connection.execute("COMMIT")
 
     async def _make_room(
         self, connection: psycopg.AsyncConnection[Any], rows: Sequence[bytes], configs: Mapping[int, Config]

@@ -30,13 +30,15 @@ _TIMES = struct.Struct(">qiq")
 _TIMES_AT = 2 + 4 + 16 + 4
 _NULL = b"\xff\xff\xff\xff"
 _EPOCH_US = 946_684_800_000_000  # PostgreSQL counts from 2000
+_LOW_62 = (1 << 62) - 1
 _DAY_US = 86_400_000_000
 _JSONB_VERSION = b"\x01"
 
 
 def make_id(at_us: int) -> bytes:
     """A UUID of version 7: the milliseconds, then 74 random bits."""
-    number = (at_us // 1000 << 80) | (7 << 76) | (random.getrandbits(12) << 64) | (2 << 62) | random.getrandbits(62)
+    chance = random.getrandbits(74)
+    number = (at_us // 1000 << 80) | (7 << 76) | (chance >> 62 << 64) | (2 << 62) | (chance & _LOW_62)
     return number.to_bytes(16, "big")
 
 
@@ -70,17 +72,21 @@ def encode(
         _NULL if completion_tokens is None else _INTEGER.pack(4, completion_tokens),
         _NULL if ttft_ms is None else _DOUBLE.pack(8, ttft_ms),
     ]
+    pack, add = _LENGTH.pack, parts.append
     for text in texts:
         if text is None:
-            parts.append(_NULL)
+            add(_NULL)
         else:
             data = text.encode("utf-8", "replace")
-            parts += (_LENGTH.pack(len(data)), data)
+            add(pack(len(data)))
+            add(data)
     for content in contents:
         if content is None:
-            parts.append(_NULL)
+            add(_NULL)
         else:
-            parts += (_LENGTH.pack(len(content) + 1), _JSONB_VERSION, content)
+            add(pack(len(content) + 1))
+            add(_JSONB_VERSION)
+            add(content)
     return b"".join(parts)
 
 

@@ -22,14 +22,17 @@ class Mask:
         """`own` are the request's."""
         if b"kdf_" in data:
             data = _KODIFY_TOKEN.sub(b"kdf_" + MASK, data)
-        for secret in (*self._known, *own):
+        for secret in self._known:
+            if secret in data:
+                data = data.replace(secret, MASK)
+        for secret in own:
             if secret in data:
                 data = data.replace(secret, MASK)
         return data
 
     def hide_text(self, text: str | None, own: tuple[bytes, ...] = ()) -> str | None:
-        if text is None:
-            return None
+        if text is None or not (self._known or own or "kdf_" in text):
+            return text
         data = text.encode("utf-8", "replace")
         hidden = self.hide(data, own)
         return text if hidden is data else hidden.decode("utf-8", "replace")

@@ -71,6 +71,7 @@ class Spool:
         self._folder = folder
         self._lock = -1
         self._segments: deque[Segment] = deque()
+        self._current: Segment
         self._number = 0
         self.waiting = 0  # rows of this process
         self.size = 0  # bytes of its segments
@@ -93,10 +94,10 @@ class Spool:
 
     def append(self, row: bytes) -> None:
         """Returns when the kernel has it. Raises SpoolFull, or OSError where the disk does not take it."""
-        frame = _framed(ROW, row)
+        frame = _FRAME.pack(ROW, len(row), crc32(row)) + row
         if self.size + self.foreign_size + len(frame) > self._limit:
             raise SpoolFull
-        segment = self._segments[-1]
+        segment = self._current
         if segment.size >= SEGMENT_BYTES:
             segment = self._begin_segment()
         self._write(segment, frame)
@@ -160,6 +161,7 @@ class Spool:
             raise
         segment.start = segment.position = segment.size
         self._segments.append(segment)
+        self._current = segment
         return segment
 
     def _write(self, segment: Segment, frame: bytes) -> None:

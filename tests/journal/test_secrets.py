@@ -47,7 +47,7 @@ def send_everywhere(client: httpx.Client, canary: str) -> None:
     client.post("/v1/completions", json={"model": "scripted", "prompt": canary, "echo": True})
     client.post("/v1/completions", json={"model": canary, "prompt": "x"})
     client.post("/v1/completions", content=f'{{"prompt": "{canary}'.encode())
-    client.post("/v1/completions", json={"model": "scripted", "prompt": "x", "temperature": canary})
+    client.post("/v1/completions", json={"model": "scripted", "prompt": "x", "temperature": 9, "user": canary})
     client.get(f"/v1/models?{canary}")
     client.get(f"/{canary}")
     client.post("/token", data={"username": canary, "password": canary})
