@@ -137,15 +137,15 @@ class ChatStream(Encoder):
         return (
             b'{"id":%b,"object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":'
             b'{"role":"assistant","reasoning_content":null,"content":%b,"tool_calls":[]},"logprobs":null,'
-            b'"finish_reason":%b,"stop_reason":%b}],"usage":%b,"prompt_logprobs":null}'
+            b'"finish_reason":"%b","stop_reason":%b}],"usage":%b,"prompt_logprobs":null}'
         ) % (
             dumps(job.id),
             self._created,
             dumps(job.model),
             dumps(text),
-            dumps(last.finish_reason),
-            dumps(last.stop_reason),
-            dumps(openai.usage(job.prompt_tokens, self.completion_tokens, last.cached_tokens)),
+            (last.finish_reason or "").encode(),
+            b"null" if last.stop_reason is None else dumps(last.stop_reason),
+            openai.usage_json(job.prompt_tokens, self.completion_tokens, last.cached_tokens),
         )
 
     def _open(self) -> bytes:

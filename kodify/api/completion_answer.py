@@ -168,15 +168,15 @@ class CompletionStream(Encoder):
         tokens = 0 if wishes.echo_only else self.completion_tokens
         return (
             b'{"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":[{"index":0,"text":%b,"logprobs":null,'
-            b'"finish_reason":%b,"stop_reason":%b,"prompt_logprobs":null}],"usage":%b}'
+            b'"finish_reason":"%b","stop_reason":%b,"prompt_logprobs":null}],"usage":%b}'
         ) % (
             dumps(job.id),
             self._created,
             dumps(job.model),
             dumps(text),
-            dumps(last.finish_reason),
-            dumps(last.stop_reason),
-            dumps(openai.usage(job.prompt_tokens, tokens, last.cached_tokens)),
+            (last.finish_reason or "").encode(),
+            b"null" if last.stop_reason is None else dumps(last.stop_reason),
+            openai.usage_json(job.prompt_tokens, tokens, last.cached_tokens),
         )
 
     def _positions(self, delta: Delta) -> list[TokenLogprob | None] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, kw_only=True):
     """A request and its answer. Times are microseconds since 1970, durations milliseconds.
 
     `request` and `response` are JSON; `request_is_json` is false for a body that could not be read, which is then kept
@@ -14,9 +14,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str  # such as `POST /v1/chat/completions`
     request_us: int
-    response_us: int
-    duration_ms: float
-    status_code: int
+    response_us: int = 0
+    duration_ms: float = 0.0
+    status_code: int = 0
     address: str | None = None
     username: str | None = None
     request_id: str | None = None

@@ -16,7 +16,7 @@ from kodify.db.journal import Config, JournalWriter
 from kodify.errors import UnavailableError
 from kodify.journal.base import Entry
 from kodify.journal.mover import Mover
-from kodify.journal.record import Record
+from kodify.journal.record import Record, begin
 from kodify.journal.secrets import Mask
 from kodify.journal.spool import Spool, SpoolFull
 from kodify.metrics import JournalMetrics
@@ -90,7 +90,7 @@ class Journal:
 
     def begin(self, kind: str, address: str | None, request_id: str, token: str | None) -> Record:
         """A request has come; its record puts itself when the answer has ended."""
-        return Record(self.put, kind, address, request_id, token)
+        return begin(self.put, kind, address, request_id, token)
 
     def put(self, entry: Entry) -> None:
         """Never waits for the database, and never raises: when it returns, the entry outlives the process, or its

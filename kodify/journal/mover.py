@@ -21,7 +21,7 @@ from kodify.metrics import JournalMetrics
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 0.7  # an entry is written at most a second late
+INTERVAL_S = 0.8  # an entry is written at most a second late
 MOST_ROWS = 500
 PATIENCE_S = (0.5, 1.0, 2.0)  # between tries while the database is away
 ADOPT_EVERY_S = 30

@@ -17,6 +17,15 @@ def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int | None)
     }
 
 
+def usage_json(prompt_tokens: int, completion_tokens: int, cached_tokens: int | None) -> bytes:
+    return b'{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,"prompt_tokens_details":%b}' % (
+        prompt_tokens,
+        prompt_tokens + completion_tokens,
+        completion_tokens,
+        b"null" if cached_tokens is None else b'{"cached_tokens":%d}' % cached_tokens,
+    )
+
+
 def chat_logprobs(positions: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
     if positions is None:
         return None
