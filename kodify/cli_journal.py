@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -26,6 +25,7 @@ from kodify.settings import Settings
 app = typer.Typer(help="The journal of API requests.", no_args_is_help=True)
 
 FOLLOW_S = 1.0
+LATE = timedelta(seconds=15)
 GROUPS: tuple[Group, ...] = ("day", "model", "user", "route")
 _AGE = re.compile(r"^(\d{1,6})([smhdw])$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -49,14 +49,16 @@ def tail(
     with _journal() as journal:
         found = journal.newest(lines, user=user, errors=errors)
         _print_lines(found, as_json, head=True)
-        last = (found[-1]["request_dt"], found[-1]["id"]) if found else (now(), UUID(int=0))
+        before = journal.ended_since(now() - LATE) if follow else []
+        shown = {row["id"]: row["response_dt"] for row in (*before, *found)}
         with contextlib.suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_S)
-                found = journal.since(last, user=user, errors=errors)
-                _print_lines(found, as_json, head=False)
-                if found:
-                    last = found[-1]["request_dt"], found[-1]["id"]
+                recent = now() - LATE  # entries come in the order in which answers end, and from several replicas
+                fresh = [row for row in journal.ended_since(recent, user=user, errors=errors) if row["id"] not in shown]
+                _print_lines(fresh, as_json, head=False)
+                shown = {i: ended for i, ended in shown.items() if ended >= recent}
+                shown |= {row["id"]: row["response_dt"] for row in fresh}
 
 
 @app.command()

@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 WRITE_TIMEOUT_S = 30
 COPY_BYTES = 256 * 1024
-# SQLSTATE classes that say something of the rows (data, integrity, limits of the program); every other one says that
-# the database can't take any.
-OF_ROWS = ("22", "23", "54")
+# SQLSTATE classes that say something of the rows (cardinality, data, integrity, check option, limits of the program, a
+# trigger's own exception); every other one says that the database can't take any.
+OF_ROWS = ("21", "22", "23", "44", "54", "P0")
+LOCK_TIMEOUT = "SET lock_timeout = '5s'"  # who reads for long must not stop those who write
 UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
 
 _STAGING = "CREATE TEMP TABLE IF NOT EXISTS journal_staging (LIKE journal) ON COMMIT DELETE ROWS"
@@ -99,7 +100,7 @@ class JournalWriter:
         except psycopg.errors.IntegrityError:  # somebody may have dropped a partition or a configuration: once more
             self._months, self._configs = set(), set()
             try:
-                await self._try(rows, configs)
+                await self._try(rows, {**_unknown(rows), **configs})
             except Exception as error:
                 _refuse(error)
         except Exception as error:
@@ -176,6 +177,7 @@ class JournalWriter:
                 ).fetchone()
                 if locked is None or not locked[0]:
                     return
+                await connection.execute(LOCK_TIMEOUT)
                 now = datetime.now(UTC)
                 following = _next((now.year, now.month))
                 await self._make_partition(connection, (following.year, following.month))
@@ -202,6 +204,7 @@ class JournalWriter:
     ) -> Result:
         try:
             async with await self._open() as connection:
+                await connection.execute(LOCK_TIMEOUT)
                 return await work(connection, moment)
         except Exception as error:
             _unavailable(error)
@@ -272,6 +275,11 @@ async def _empty_before(connection: psycopg.AsyncConnection[Any], moment: dateti
             if not done.rowcount:
                 break
     return emptied
+
+
+def _unknown(rows: Sequence[bytes]) -> dict[int, Config]:
+    """Stand-ins for the rows' configurations, where a damaged spool has lost them."""
+    return {i: Config(i, i.to_bytes(8, "big"), {}) for i in {journal_rows.config_id(row) for row in rows}}
 
 
 def partition_name(month: tuple[int, int]) -> str:

@@ -22,6 +22,7 @@ EXPORTED = (
     "request_id", "model", "prompt_tokens", "completion_tokens", "ttft_ms", "duration_ms", "finish_reason", "cancelled",
 )  # fmt: skip
 PAGE_ROWS = 1_000
+LONGEST_REQUEST = timedelta(days=1)
 
 _GROUPS: dict[Group, sql.SQL] = {
     "day": sql.SQL("(request_dt AT TIME ZONE 'UTC')::date"),
@@ -53,10 +54,15 @@ class JournalReader:
         """Without contents, the oldest of them first."""
         return self._lines(sql.SQL("TRUE"), [], count, user=user, errors=errors, descending=True)[::-1]
 
-    def since(self, after: tuple[datetime, UUID], *, user: str | None = None, errors: bool = False) -> list[DictRow]:
-        """A page of what came after an entry, told by its time and id."""
+    def ended_since(self, moment: datetime, *, user: str | None = None, errors: bool = False) -> list[DictRow]:
+        """What has ended since then, in the order of the requests, which may be another."""
         return self._lines(
-            sql.SQL("(request_dt, id) > (%s, %s)"), list(after), PAGE_ROWS, user=user, errors=errors, descending=False
+            sql.SQL("response_dt >= %s AND request_dt >= %s"),
+            [moment, moment - LONGEST_REQUEST],
+            PAGE_ROWS,
+            user=user,
+            errors=errors,
+            descending=False,
         )
 
     def find(self, name: str) -> list[DictRow]:

@@ -28,6 +28,7 @@ _INTEGER = struct.Struct(">ii")
 _DOUBLE = struct.Struct(">id")
 _TIMES = struct.Struct(">qiq")
 _TIMES_AT = 2 + 4 + 16 + 4
+_CONFIG_AT = _TIMES_AT + 8 + 4 + 8 + 4 + 4 + 4
 _NULL = b"\xff\xff\xff\xff"
 _EPOCH_US = 946_684_800_000_000  # PostgreSQL counts from 2000
 _LOW_62 = (1 << 62) - 1
@@ -94,6 +95,10 @@ def times_us(row: bytes) -> tuple[int, int]:
     """When the request came and when its answer ended, microseconds since 1970."""
     request, _, response = _TIMES.unpack_from(row, _TIMES_AT)
     return request + _EPOCH_US, response + _EPOCH_US
+
+
+def config_id(row: bytes) -> int:
+    return int.from_bytes(row[_CONFIG_AT : _CONFIG_AT + 8], "big", signed=True)
 
 
 def months(rows: Sequence[bytes]) -> set[tuple[int, int]]:

@@ -53,6 +53,7 @@ class JournalEntry(_Base, table=True):
         PrimaryKeyConstraint("request_dt", "id"),
         Index("ix_journal_username_request_dt", "username", "request_dt"),
         Index("ix_journal_request_id", "request_id"),
+        Index("ix_journal_response_dt", "response_dt", postgresql_using="brin"),
         {"postgresql_partition_by": "RANGE (request_dt)"},
     )
     id: Any = Field(sa_column=Column(Uuid, nullable=False))

@@ -150,12 +150,17 @@ class Journal:
 
     async def _keep_up(self) -> None:
         """Partitions ahead of time, retention behind it."""
+        failures = 0
         while True:
             seconds: float = UPKEEP_EVERY_S
             try:
                 await self._writer.upkeep(*self._days)
-            except UnavailableError:
+                failures = 0
+            except UnavailableError as error:
                 seconds = UPKEEP_RETRY_S
+                failures += 1
+                if failures == 2:  # the first may be the start's
+                    log.warning("the journal's upkeep waits for its database: %s", error.message)
             except Exception:
                 log.exception("the journal's upkeep failed")
             await asyncio.sleep(seconds)

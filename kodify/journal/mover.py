@@ -46,7 +46,7 @@ class Mover:
         self._stopping = asyncio.Event()
         self._oldest_us: int | None = None
         self._failures = 0
-        self._told_at = 0.0
+        self._told_at = -TELL_EVERY_S
         self._adopted_at = 0.0
 
     @property
@@ -71,9 +71,10 @@ class Mover:
                     return
             except UnavailableError as error:
                 await self._complain(error)
-            except Exception:
-                log.exception("the journal's entries could not be moved")
-                await self._complain(UnavailableError())
+            except Exception as error:
+                if self._may_tell():
+                    log.exception("the journal's entries could not be moved")
+                await self._complain(UnavailableError(str(error)))
             await self._pause()
 
     async def stop(self, task: asyncio.Task[None]) -> None:
@@ -105,6 +106,8 @@ class Mover:
                 self._oldest_us = journal_rows.times_us(batch.rows[0])[1]
                 await self._write(batch.rows, configs)
             source.done(batch)
+            if source is not self._spool:  # an old spool may be large: the own one goes on
+                await self._move(self._spool, self._own)
         self._oldest_us = None
 
     async def _write(self, rows: Sequence[bytes], configs: dict[int, Config]) -> None:
@@ -147,6 +150,9 @@ class Mover:
                 self._spool.foreign_size = 0
         self._adopted_at = time.monotonic()
 
+    def _may_tell(self) -> bool:
+        return time.monotonic() - self._told_at > TELL_EVERY_S
+
     def _recover(self) -> None:
         if self._failures:
             log.warning("the journal's database takes entries again")
@@ -154,7 +160,7 @@ class Mover:
 
     async def _complain(self, error: UnavailableError) -> None:
         self._failures += 1
-        if self._failures == 1 or time.monotonic() - self._told_at > TELL_EVERY_S:
+        if self._failures == 1 or self._may_tell():
             self._told_at = time.monotonic()
             log.warning("the journal's database takes no entries, they wait on the disk: %s", error.message)
         await asyncio.to_thread(self._spool.sync)

@@ -143,10 +143,19 @@ class Spool:
         for folder in sorted(self._parent.iterdir()):
             if folder == self._folder or folder.name.startswith(".") or not (folder / LOCK).is_file():
                 continue
-            with contextlib.suppress(OSError):
+            try:
                 lock = _lock(folder / LOCK)
-                if lock is not None:
-                    yield Abandoned(folder, lock)
+            except OSError:
+                continue
+            if lock is None:
+                continue
+            try:
+                abandoned = Abandoned(folder, lock)
+            except OSError as error:
+                log.warning("the journal's spool %s can't be read: %s", folder, error.strerror)
+                os.close(lock)
+                continue
+            yield abandoned
 
     def _begin_segment(self) -> Segment:
         self._number += 1

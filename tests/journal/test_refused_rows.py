@@ -100,6 +100,44 @@ async def test_what_can_not_be_mended_is_set_aside(bench: Bench) -> None:
     assert (bench.folder / FILE).stat().st_mode & 0o077 == 0
 
 
+async def test_a_trigger_that_refuses_some_rows(bench: Bench) -> None:
+    bench.place.rows(
+        """CREATE FUNCTION no_teapots() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF NEW.status_code = 418 THEN RAISE EXCEPTION 'a teapot'; END IF; RETURN NEW; END $$"""
+    )
+    bench.place.rows("CREATE TRIGGER teapots BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION no_teapots()")
+    for number in range(10):
+        bench.put(status_code=418 if number == 5 else 200)
+    await bench.journal.stop()
+    assert bench.place.count() == 9
+    assert "a teapot" in (bench.folder / FILE).read_text()
+
+
+async def test_rows_whose_configuration_is_lost_are_written(bench: Bench) -> None:
+    row = journal_rows.encode(
+        journal_rows.make_id(NOW_US), 4711, NOW_US, NOW_US, 200, False, 1.0, None, None, None,
+        (None, None, "GET /v1/models", None, None, None), (None, None),
+    )  # fmt: skip
+    assert journal_rows.config_id(row) == 4711
+    await bench.journal._writer.write([row], {})
+    (kept,) = bench.place.rows()
+    assert kept["config_id"] == 4711
+
+
+async def test_new_rows_among_known_ones(bench: Bench) -> None:
+    rows = [
+        journal_rows.encode(
+            journal_rows.make_id(NOW_US), bench.journal._config.id, NOW_US, NOW_US, 200, False, 1.0, None, None, None,
+            (None, None, "GET /v1/models", None, None, None), (None, b'"' + b"x" * 700_000 + b'"'),
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    configs = {bench.journal._config.id: bench.journal._config}
+    await bench.journal._writer.write(rows[:2], configs)
+    await bench.journal._writer.write(rows, configs)
+    assert bench.place.count() == 4
+
+
 async def test_a_row_is_written_once_however_often_it_is_tried(bench: Bench) -> None:
     row = journal_rows.encode(
         journal_rows.make_id(NOW_US), bench.journal._config.id, NOW_US, NOW_US, 200, False, 1.0, None, None, None,

@@ -73,6 +73,23 @@ def test_tail(shell: Shell) -> None:
     assert len(own) == 10
 
 
+def test_follow_shows_what_ends_whenever_it_began(shell: Shell, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def while_waiting(_: float) -> None:
+        """A request that began before the newest entry ends now; then whoever looks has enough."""
+        if place.rows("SELECT 1 FROM journal WHERE request_id = 'late'"):
+            raise KeyboardInterrupt
+        place.rows(
+            'INSERT INTO journal SELECT gen_random_uuid(), "user", username, type, request, '
+            "now() - interval '5 minutes', response, now(), status_code, config_id, 'late', model, 1, 1, 1, 1, 'stop', "
+            "false FROM journal LIMIT 1"
+        )
+
+    monkeypatch.setattr("kodify.cli_journal.time.sleep", while_waiting)
+    monkeypatch.setattr("kodify.cli_journal.FOLLOW_S", 0)
+    lines = [json.loads(line) for line in shell.out("journal", "tail", "-n", "2", "-f", "--json").splitlines()]
+    assert [row["request_id"] for row in lines] == ["request-1", "request-0", "late"]
+
+
 def test_show_by_either_id(shell: Shell) -> None:
     row = json.loads(shell.out("journal", "show", "request-8"))
     assert (row["status_code"], row["request"]) == (500, {"prompt": 'текст, "8"\n'})
