@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -25,7 +26,7 @@ from kodify.settings import Settings
 app = typer.Typer(help="The journal of API requests.", no_args_is_help=True)
 
 FOLLOW_S = 1.0
-LATE = timedelta(seconds=15)
+LATE_S = 15.0
 GROUPS: tuple[Group, ...] = ("day", "model", "user", "route")
 _AGE = re.compile(r"^(\d{1,6})([smhdw])$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -49,16 +50,15 @@ def tail(
     with _journal() as journal:
         found = journal.newest(lines, user=user, errors=errors)
         _print_lines(found, as_json, head=True)
-        before = journal.ended_since(now() - LATE) if follow else []
-        shown = {row["id"]: row["response_dt"] for row in (*before, *found)}
+        before = journal.just_ended(LATE_S) if follow else []
+        shown = {row["id"] for row in (*before, *found)}
         with contextlib.suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_S)
-                recent = now() - LATE  # entries come in the order in which answers end, and from several replicas
-                fresh = [row for row in journal.ended_since(recent, user=user, errors=errors) if row["id"] not in shown]
-                _print_lines(fresh, as_json, head=False)
-                shown = {i: ended for i, ended in shown.items() if ended >= recent}
-                shown |= {row["id"]: row["response_dt"] for row in fresh}
+                # Entries come in the order in which answers end, and from several replicas.
+                recent = journal.just_ended(LATE_S, user=user, errors=errors)
+                _print_lines([row for row in recent if row["id"] not in shown], as_json, head=False)
+                shown = {row["id"] for row in recent}
 
 
 @app.command()
@@ -76,7 +76,7 @@ def show(
             if with_config:
                 config = journal.config(row["config_id"])
                 row["config"] = config["settings"] if config else None
-            typer.echo(json.dumps(journal_export.plain(row), indent=2, ensure_ascii=False))
+            typer.echo(json.dumps(journal_export.parsed(row), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -189,7 +189,7 @@ def _opened(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     try:
-        file = path.open("wb")
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror}.") from None
     with file:

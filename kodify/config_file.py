@@ -11,13 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kodify.errors import ConfigError
 
-_SECRET_ARGUMENT = re.compile(r"(--[\w-]*(?:token|key|password|secret)\s*[= ]\s*)\S+")
-_PASSWORD_OF_ADDRESS = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+@")
+_SECRET_NAME = r"[\w-]*(?:token|key|password|secret)[\w-]*"
+_SECRETS = (
+    (re.compile(rf"""(--{_SECRET_NAME}\s*[= ]\s*)(?:"[^"]*"|'[^']*'|\S+)"""), r"\1********"),
+    (re.compile(rf"""("{_SECRET_NAME}"\s*:\s*)"(?:[^"\\]|\\.)*\""""), r'\1"********"'),
+    (re.compile(rf"([?&]{_SECRET_NAME}=)[^&\s]+"), r"\1********"),
+    (re.compile(r"(?<=://)([^/@\s:]*):\S*@"), r"\1:********@"),
+)
 
 
 def hide_secrets(text: str) -> str:
-    """Tokens and passwords among arguments and in addresses, masked."""
-    return _PASSWORD_OF_ADDRESS.sub(r"\1:********@", _SECRET_ARGUMENT.sub(r"\1********", text))
+    """Tokens and passwords among arguments, in JSON and in addresses, masked."""
+    for pattern, masked in _SECRETS:
+        text = pattern.sub(masked, text)
+    return text
 
 
 class _Entry(BaseModel):

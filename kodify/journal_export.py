@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import IO, Any
 from uuid import UUID
 
-from kodify.db.journal_queries import EXPORTED, PAGE_ROWS
+from kodify.db.journal_queries import EXPORTED, WHOLE_ROWS
 
 Row = dict[str, Any]
 CONTENT = ("request", "response")
@@ -30,10 +32,30 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
+def parsed(row: Row) -> Row:
+    """With contents as values; what Python can't read stays a text."""
+    shown = plain(row)
+    for name in CONTENT:
+        with contextlib.suppress(ValueError, RecursionError):
+            shown[name] = None if shown[name] is None else json.loads(shown[name], parse_float=_finite)
+    return shown
+
+
+def _finite(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
 def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> int:
+    """Contents are put in as they were written; a line break in JSON stands between values only."""
     count = 0
     for row in rows:
-        file.write(json.dumps(plain(row), ensure_ascii=False).encode() + b"\n")
+        contents = {name: (row[name] or "null").replace("\r", " ").replace("\n", " ") for name in CONTENT}
+        fields = [
+            f"{json.dumps(name)}: {contents[name] if name in contents else json.dumps(value, ensure_ascii=False)}"
+            for name, value in plain(row).items()
+        ]
+        file.write(f"{{{', '.join(fields)}}}\n".encode())
         count += 1
     return count
 
@@ -45,7 +67,7 @@ def write_csv(rows: Iterable[Row], file: IO[bytes]) -> int:
     writer.writerow(EXPORTED)
     count = 0
     for row in rows:
-        writer.writerow(_flat(row).values())
+        writer.writerow(plain(row).values())
         count += 1
     text.detach()
     return count
@@ -66,7 +88,7 @@ def write_parquet(rows: Iterable[Row], file: IO[bytes]) -> int:
     count = 0
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for page in _pages(rows):
-            flat = [{**_flat(row), "request_dt": row["request_dt"], "response_dt": row["response_dt"]} for row in page]
+            flat = [{**plain(row), "request_dt": row["request_dt"], "response_dt": row["response_dt"]} for row in page]
             writer.write_table(pyarrow.Table.from_pylist(flat, schema=schema))
             count += len(page)
     return count
@@ -79,15 +101,7 @@ FORMATS: dict[str, Callable[[Iterable[Row], IO[bytes]], int]] = {
 }
 
 
-def _flat(row: Row) -> Row:
-    flat = plain(row)
-    for name in CONTENT:
-        if flat[name] is not None:
-            flat[name] = json.dumps(flat[name], ensure_ascii=False)
-    return flat
-
-
 def _pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
     iterator = iter(rows)
-    while page := list(islice(iterator, PAGE_ROWS)):
+    while page := list(islice(iterator, WHOLE_ROWS)):
         yield page

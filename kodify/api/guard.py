@@ -55,7 +55,7 @@ class Guarded:
             return None
         client = scope.get("client")
         kind = f"{scope['method']} {scope['route'].path}"
-        record = journal.begin(kind, client[0] if client else None, scope["state"]["request_id"], bearer_token(scope))
+        record = journal.begin(kind, client[0] if client else None, scope["state"]["request_id"], scope["headers"])
         attach(scope, record)
         return record
 

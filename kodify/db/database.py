@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -31,7 +33,19 @@ KEEPALIVE: dict[str, Any] = {
 }
 POOL_SIZE = 5
 RETRY_AFTER_S = 5
+_PASSES = re.compile(
+    "starting up|shutting down|recovery|too many|connection slots|timeout"
+    "|запускается|останавливается|восстановлен|слишком много|слоты подключений"
+)
 EMBEDDED = "embedded"
+
+
+class UnreachableError(ConfigError):
+    """`passes`: the server says, or its silence, that it will be better later: it starts, it stops, it is full."""
+
+    def __init__(self, message: str, *, passes: bool) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 class Database:
@@ -134,7 +148,7 @@ class Database:
     @property
     def conninfo(self) -> str:
         assert self._url is not None, "the database is not open"
-        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return _conninfo(self._url)
 
     def blocking_connection(self) -> psycopg.Connection[Any]:
         """Blocking, outside the pool: for migrations."""
@@ -145,22 +159,24 @@ class Database:
         try:
             self.blocking_connection().close()
             return
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(f"The address ({self._setting}) can't be used: {_reason(error)}") from None
         except psycopg.OperationalError as error:
-            reason = _reason(error)
+            reason, passes = _reason(error), _passes(error)
         name, maintenance = self._url.database, self._url.set(drivername="postgresql", database="postgres")
         place = f"The database {self.shown} ({self._setting})"
         # The server's words may be in any language: whether there is such a database is asked, not read from them.
         try:
             with psycopg.connect(
-                maintenance.render_as_string(hide_password=False), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
+                _conninfo(maintenance), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
             ) as connection:
                 if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None:
-                    raise ConfigError(f"{place} can't be reached: {reason}")
+                    raise UnreachableError(f"{place} can't be reached: {reason}", passes=passes)
                 if not make:
                     raise ConfigError(f"{place} does not exist: run `kodify migrate`, or set RUN_MIGRATIONS=1.")
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name or "")))
         except psycopg.OperationalError:
-            raise ConfigError(f"{place} can't be reached: {reason}") from None
+            raise UnreachableError(f"{place} can't be reached: {reason}", passes=passes) from None
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
             pass  # another replica was quicker
         except psycopg.Error as error:
@@ -179,6 +195,18 @@ def _read_url(address: str | URL, setting: str) -> URL:
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ConfigError(f"{setting} names {url.get_backend_name()}: Kodify keeps its users in PostgreSQL.")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _conninfo(url: URL) -> str:
+    """Not as an address, in which libpq does not take every password."""
+    names = {"host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database}
+    given = {name: value for name, value in names.items() if value is not None}
+    return make_conninfo("", **{**given, **{name: str(value) for name, value in url.query.items()}})
+
+
+def _passes(error: psycopg.OperationalError) -> bool:
+    """A refused connection has no SQLSTATE; what it says is in the server's language."""
+    return isinstance(error, psycopg.errors.ConnectionTimeout) or _PASSES.search(str(error)) is not None
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from kodify.db import journal_rows, migrations
-from kodify.db.database import CONNECT_TIMEOUT_S, KEEPALIVE, Database
+from kodify.db.database import CONNECT_TIMEOUT_S, KEEPALIVE, Database, UnreachableError
 from kodify.db.journal_tables import SCHEMA
 from kodify.errors import ConfigError, KodifyError, UnavailableError
 
@@ -25,8 +25,8 @@ Result = TypeVar("Result")
 WRITE_TIMEOUT_S = 30
 COPY_BYTES = 256 * 1024
 # SQLSTATE classes that say something of the rows (cardinality, data, integrity, check option, limits of the program, a
-# trigger's own exception); every other one says that the database can't take any.
-OF_ROWS = ("21", "22", "23", "44", "54", "P0")
+# trigger's own exception, an allocation that is too large); every other one says that the database can't take any.
+OF_ROWS = ("21", "22", "23", "44", "54", "P0", "XX")
 LOCK_TIMEOUT = "SET lock_timeout = '5s'"  # who reads for long must not stop those who write
 UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
 
@@ -35,6 +35,10 @@ _COLUMNS = ", ".join(f'"{name}"' for name in journal_rows.COLUMNS)
 _COPY = f"COPY journal ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
 _COPY_STAGING = f"COPY journal_staging ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
 _INSERT = f"INSERT INTO journal ({_COLUMNS}) SELECT {_COLUMNS} FROM journal_staging ON CONFLICT DO NOTHING".encode()
+_RIGHTS = (
+    "SELECT current_setting('server_encoding'), pg_has_role(relowner, 'USAGE') "
+    "AND has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = 'journal'::regclass"
+)
 _PARTITIONS = (
     "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
     "WHERE inhparent = 'journal'::regclass ORDER BY child.relname"
@@ -76,10 +80,12 @@ class JournalWriter:
         """
         try:
             await asyncio.to_thread(self._prepare)
-        except ConfigError as error:
-            if await asyncio.to_thread(self._database.server_listens):
+        except UnreachableError as error:
+            if not error.passes and await asyncio.to_thread(self._database.server_listens):
                 raise
             raise UnavailableError(error.message) from None
+        except ConfigError:
+            raise
         except Exception as error:
             _unavailable(error)
         self._prepared = True
@@ -87,6 +93,17 @@ class JournalWriter:
     def _prepare(self) -> None:
         self._database.find(make=self._migrate)
         migrations.prepare(self._database, SCHEMA, migrate=self._migrate)
+        with self._database.blocking_connection() as connection:
+            row = connection.execute(_RIGHTS).fetchone()
+        assert row is not None
+        encoding, may_make_partitions = row
+        if encoding != "UTF8":
+            raise ConfigError(f"The journal's database ({SCHEMA.setting}) is in {encoding}: make one in UTF8.")
+        if not may_make_partitions:
+            raise ConfigError(
+                "LOGS_DB_USERNAME may not make the journal's partitions: make it the owner of the table journal, with "
+                "CREATE on its schema."
+            )
 
     async def write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
         """All of them or none; those that are there already stay. Raises RowsRefused."""
@@ -120,10 +137,16 @@ class JournalWriter:
         try:
             await self._copy(connection, _COPY, rows)  # one statement, and so one transaction
         except psycopg.errors.UniqueViolation:  # some are there already, from before a crash or a lost connection
-            await connection.execute("BEGIN; " + _STAGING)
-            await self._copy(connection, _COPY_STAGING, rows)
-            await connection.execute(_INSERT)
-            await connection.execute("COMMIT")
+            try:
+                await connection.execute("BEGIN; " + _STAGING)
+                await self._copy(connection, _COPY_STAGING, rows)
+                await connection.execute(_INSERT)
+                await connection.execute("COMMIT")
+            except psycopg.errors.InsufficientPrivilege:  # a role without temporary tables: one by one, then
+                await connection.execute("ROLLBACK")
+                for row in rows:
+                    with contextlib.suppress(psycopg.errors.UniqueViolation):
+                        await self._copy(connection, _COPY, [row])
 
     async def _copy(self, connection: psycopg.AsyncConnection[Any], statement: bytes, rows: Sequence[bytes]) -> None:
         async with connection.cursor().copy(statement) as copy:
@@ -142,7 +165,9 @@ class JournalWriter:
         for config in configs.values():
             if config.id not in self._configs:
                 await connection.execute(
-                    "INSERT INTO journal_configs (id, digest, settings) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                    "INSERT INTO journal_configs (id, digest, settings) VALUES (%s, %s, %s) "
+                    "ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, settings = excluded.settings "
+                    "WHERE journal_configs.settings = '{}'",
                     [config.id, config.digest, Jsonb(config.settings)],
                 )
                 self._configs.add(config.id)
@@ -158,6 +183,7 @@ class JournalWriter:
         year, number = month
         bounds = [datetime(year, number, 1, tzinfo=UTC).isoformat(), _next(month).isoformat()]
         async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [UPKEEP_LOCK])
             await connection.execute(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF journal FOR VALUES FROM ({}) TO ({})").format(
@@ -241,7 +267,7 @@ class JournalWriter:
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             client_encoding="utf8",
-            options="-c client_min_messages=warning",
+            options="-c client_min_messages=warning -c statement_timeout=0",
             **KEEPALIVE,
         )
 

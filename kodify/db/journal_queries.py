@@ -22,8 +22,14 @@ EXPORTED = (
     "request_id", "model", "prompt_tokens", "completion_tokens", "ttft_ms", "duration_ms", "finish_reason", "cancelled",
 )  # fmt: skip
 PAGE_ROWS = 1_000
-LONGEST_REQUEST = timedelta(days=1)
+WHOLE_ROWS = 50  # with their contents
+MOST_LATE = 20_000
 
+# Contents as they were written: no number is too large for a text.
+_WHOLE = sql.SQL(", ").join(
+    sql.SQL("{0}::text AS {0}" if name in ("request", "response") else "{0}").format(sql.Identifier(name))
+    for name in EXPORTED
+)
 _GROUPS: dict[Group, sql.SQL] = {
     "day": sql.SQL("(request_dt AT TIME ZONE 'UTC')::date"),
     "model": sql.SQL("model"),
@@ -54,16 +60,11 @@ class JournalReader:
         """Without contents, the oldest of them first."""
         return self._lines(sql.SQL("TRUE"), [], count, user=user, errors=errors, descending=True)[::-1]
 
-    def ended_since(self, moment: datetime, *, user: str | None = None, errors: bool = False) -> list[DictRow]:
-        """What has ended since then, in the order of the requests, which may be another."""
-        return self._lines(
-            sql.SQL("response_dt >= %s AND request_dt >= %s"),
-            [moment, moment - LONGEST_REQUEST],
-            PAGE_ROWS,
-            user=user,
-            errors=errors,
-            descending=False,
-        )
+    def just_ended(self, seconds: float, *, user: str | None = None, errors: bool = False) -> list[DictRow]:
+        """What has ended in the last seconds by the database's clock, in the order of the requests, which may be
+        another."""
+        where = sql.SQL("response_dt >= now() - make_interval(secs => %s) AND request_dt >= now() - interval '1 day'")
+        return self._lines(where, [seconds], MOST_LATE, user=user, errors=errors, descending=False)
 
     def find(self, name: str) -> list[DictRow]:
         """By the entry's id, or by the request's."""
@@ -71,17 +72,14 @@ class JournalReader:
             entry_id = UUID(name)
         except ValueError:
             entry_id = None
-        columns = sql.SQL(", ").join(map(sql.Identifier, EXPORTED))
         found: list[DictRow] = []
         if entry_id is not None and entry_id.version == 7:
             moment = journal_rows.id_moment(entry_id)
             margin = timedelta(milliseconds=2)
-            query = sql.SQL("SELECT {} FROM journal WHERE id = %s AND request_dt BETWEEN %s AND %s").format(columns)
+            query = sql.SQL("SELECT {} FROM journal WHERE id = %s AND request_dt BETWEEN %s AND %s").format(_WHOLE)
             found = self._connection.execute(query, [entry_id, moment - margin, moment + margin]).fetchall()
         if not found:
-            query = sql.SQL("SELECT {} FROM journal WHERE request_id = %s ORDER BY request_dt LIMIT 100").format(
-                columns
-            )
+            query = sql.SQL("SELECT {} FROM journal WHERE request_id = %s ORDER BY request_dt LIMIT 100").format(_WHOLE)
             found = self._connection.execute(query, [name]).fetchall()
         return found
 
@@ -92,9 +90,9 @@ class JournalReader:
         """Whole entries, in order, without holding them in memory."""
         query = sql.SQL(
             "SELECT {} FROM journal WHERE request_dt >= %s AND request_dt < %s ORDER BY request_dt, id"
-        ).format(sql.SQL(", ").join(map(sql.Identifier, EXPORTED)))
+        ).format(_WHOLE)
         with self._connection.transaction(), self._connection.cursor(name="export") as cursor:
-            cursor.itersize = PAGE_ROWS
+            cursor.itersize = WHOLE_ROWS
             cursor.execute(query, [since, until])
             yield from cursor
 

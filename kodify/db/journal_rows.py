@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ TEXT, CONTENT = slice(10, 16), slice(16, 18)
 COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 COPY_END = b"\xff\xff"
 
+NUL = b"\\u0000"
+_ESCAPE = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _FIXED = struct.Struct(">h i16s iq iq ii iq i? id".replace(" ", ""))
 _LENGTH = struct.Struct(">i")
 _INTEGER = struct.Struct(">ii")
@@ -33,7 +36,6 @@ _NULL = b"\xff\xff\xff\xff"
 _EPOCH_US = 946_684_800_000_000  # PostgreSQL counts from 2000
 _LOW_62 = (1 << 62) - 1
 _DAY_US = 86_400_000_000
-_JSONB_VERSION = b"\x01"
 
 
 def make_id(at_us: int) -> bytes:
@@ -85,8 +87,7 @@ def encode(
         if content is None:
             add(_NULL)
         else:
-            add(pack(len(content) + 1))
-            add(_JSONB_VERSION)
+            add(pack(len(content)))
             add(content)
     return b"".join(parts)
 
@@ -130,15 +131,14 @@ def without_nul(row: bytes) -> bytes:
     """The row as PostgreSQL can hold it: no NUL in a text, no escaped one in JSON."""
     values = split(row)
     values[TEXT] = [value and value.replace(b"\0", "\ufffd".encode()) for value in values[TEXT]]
-    values[CONTENT] = [value and _JSONB_VERSION + _json_without_nul(value[1:]) for value in values[CONTENT]]
+    values[CONTENT] = [value and json_without_nul(value) for value in values[CONTENT]]
     return join(values)
 
 
 def as_text(row: bytes) -> bytes:
-    """The row with its contents as JSON strings: JSON that PostgreSQL can't hold (nested too deeply, a number too
-    large) is kept as text."""
+    """The row with its contents as JSON strings: JSON that PostgreSQL can't hold (nested too deep) is kept as text."""
     values = split(without_nul(row))
-    values[CONTENT] = [value and _JSONB_VERSION + json_string(value[1:]) for value in values[CONTENT]]
+    values[CONTENT] = [value and json_string(value) for value in values[CONTENT]]
     return join(values)
 
 
@@ -167,14 +167,9 @@ def _readable(name: str, value: bytes | None) -> object:
         return int.from_bytes(value, "big", signed=True)
     if name == "cancelled":
         return value != b"\0"
-    return value.removeprefix(_JSONB_VERSION).decode("utf-8", "replace")
+    return value.decode("utf-8", "replace")
 
 
-def _json_without_nul(data: bytes) -> bytes:
-    """Escaped NULs replaced; a backslash before the escape's own makes it plain text, which stays."""
-    found = data.split(b"\\u0000")
-    whole = found[0]
-    for part in found[1:]:
-        backslashes = len(whole) - len(whole.rstrip(b"\\"))
-        whole += (b"\\u0000" if backslashes % 2 else b"\\ufffd") + part
-    return whole
+def json_without_nul(data: bytes) -> bytes:
+    """Escaped NULs replaced, which no PostgreSQL text can hold; an escaped backslash before `u0000` is plain text."""
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[0] == NUL else found[0], data) if NUL in data else data

@@ -20,7 +20,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -60,9 +60,9 @@ class JournalEntry(_Base, table=True):
     user: str | None = Field(sa_column=Column(Text))
     username: str | None = Field(sa_column=Column(Text))
     type: str = Field(sa_column=Column(Text, nullable=False))
-    request: Any = Field(sa_column=Column(JSONB))
+    request: Any = Field(sa_column=Column(JSON))
     request_dt: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    response: Any = Field(sa_column=Column(JSONB))
+    response: Any = Field(sa_column=Column(JSON))
     response_dt: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     status_code: int = Field(sa_column=Column(Integer, nullable=False))
     config_id: int = Field(sa_column=Column(BigInteger, ForeignKey("journal_configs.id"), nullable=False))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,9 @@ class Journal:
         await self._writer.stop()
         self._spool.close()
 
-    def begin(self, kind: str, address: str | None, request_id: str, token: str | None) -> Record:
+    def begin(self, kind: str, address: str | None, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Record:
         """A request has come; its record puts itself when the answer has ended."""
-        return begin(self.put, kind, address, request_id, token)
+        return begin(self.put, kind, address, request_id, headers)
 
     def put(self, entry: Entry) -> None:
         """Never waits for the database, and never raises: when it returns, the entry outlives the process, or its
@@ -115,8 +116,12 @@ class Journal:
             request = hide(request, own)
             if not entry.request_is_json:
                 request = journal_rows.json_string(request)
+            elif journal_rows.NUL in request:
+                request = journal_rows.json_without_nul(request)
         if response is not None:
             response = hide(response, own)
+            if journal_rows.NUL in response:
+                response = journal_rows.json_without_nul(response)
         model = entry.model
         if model is not None:
             model = self._mask.hide_text(model[:LONGEST_NAME].replace("\0", "\ufffd"), own)

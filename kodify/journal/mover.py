@@ -16,7 +16,7 @@ from kodify.db import journal_rows
 from kodify.db.journal import Config, JournalWriter, RowsRefused
 from kodify.errors import UnavailableError
 from kodify.journal.quarantine import set_aside
-from kodify.journal.spool import Batch, Spool
+from kodify.journal.spool import Abandoned, Batch, Spool
 from kodify.metrics import JournalMetrics
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Mover:
         while True:
             stopping = self._stopping.is_set()
             try:
-                await self._move(self._spool, self._own)
+                await self._move_own()
                 if not stopping:
                     await self._adopt()
                 if stopping:
@@ -82,7 +82,7 @@ class Mover:
         self._stopping.set()
         await asyncio.wait({task}, timeout=DRAIN_S)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait({task}, timeout=1)  # a server that is silent does not answer a cancelled query either
         if self._spool.waiting:
             log.warning("%d entries of the journal wait in %s for the next start", self._spool.waiting, self._folder)
 
@@ -90,25 +90,40 @@ class Mover:
         seconds = PATIENCE_S[min(self._failures, len(PATIENCE_S)) - 1] if self._failures else INTERVAL_S
         if self._stopping.is_set():
             return await asyncio.sleep(PATIENCE_S[0])
+        if self._spool.waiting > MOST_ROWS and not self._failures:
+            return  # there is more than a turn's
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _move(self, source: Source, configs: dict[int, Config]) -> None:
-        while (batch := source.next_batch(MOST_ROWS)) is not None:
-            if batch.damaged:
-                self._metrics.lost.labels("damaged").inc()
-                log.error("%d bytes of %s are damaged and were passed over", batch.damaged, batch.segment.path)
-            for data in batch.configs:
+    async def _move_own(self) -> None:
+        """What waits now; what comes meanwhile is the next turn's, or the other spools' would never come."""
+        moved, wanted = 0, self._spool.waiting
+        while moved < wanted and (batch := self._spool.next_batch(MOST_ROWS)) is not None:
+            await self._deliver(batch, self._spool, self._own)
+            moved += len(batch.rows)
+        self._oldest_us = None
+
+    async def _move(self, abandoned: Abandoned) -> None:
+        configs: dict[int, Config] = {}
+        while (batch := abandoned.next_batch(MOST_ROWS)) is not None:
+            await self._deliver(batch, abandoned, configs)
+            self._spool.foreign_size = abandoned.size
+            await self._move_own()
+
+    async def _deliver(self, batch: Batch, source: Source, configs: dict[int, Config]) -> None:
+        if batch.damaged:
+            self._metrics.lost.labels("damaged").inc()
+            log.error("%d bytes of %s are damaged and were passed over", batch.damaged, batch.segment.path)
+        for data in batch.configs:
+            with contextlib.suppress(msgspec.DecodeError):
                 config = msgspec.json.decode(data, type=Config)
                 configs[config.id] = config
-            if batch.rows:
-                self._oldest_us = journal_rows.times_us(batch.rows[0])[1]
-                await self._write(batch.rows, configs)
-            source.done(batch)
-            if source is not self._spool:  # an old spool may be large: the own one goes on
-                await self._move(self._spool, self._own)
-        self._oldest_us = None
+        if batch.rows:
+            self._oldest_us = journal_rows.times_us(batch.rows[0])[1]
+            await self._write(batch.rows, configs)
+        source.done(batch)
+        await asyncio.sleep(0)
 
     async def _write(self, rows: Sequence[bytes], configs: dict[int, Config]) -> None:
         """One refused row costs only itself: halves are tried until it stands alone."""
@@ -126,7 +141,7 @@ class Mover:
     async def _mend(self, row: bytes, configs: dict[int, Config], refusal: RowsRefused) -> None:
         for mend in (journal_rows.without_nul, journal_rows.as_text):
             try:
-                await self._writer.write([mend(row)], configs)
+                await self._writer.write([await asyncio.to_thread(mend, row)], configs)
             except RowsRefused:
                 continue
             self._metrics.mended.inc()
@@ -144,10 +159,12 @@ class Mover:
             self._spool.foreign_size = abandoned.size
             try:
                 log.info("the journal takes over %d bytes of a spool that was left behind", abandoned.size)
-                await self._move(abandoned, {})
+                await self._move(abandoned)
+                self._spool.foreign_size = 0
+            except OSError as error:
+                log.warning("the spool %s that was left behind can't be read: %s", abandoned.folder, error)
             finally:
                 abandoned.close()
-                self._spool.foreign_size = 0
         self._adopted_at = time.monotonic()
 
     def _may_tell(self) -> bool:

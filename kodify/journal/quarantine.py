@@ -18,8 +18,9 @@ def set_aside(folder: Path, row: bytes, reason: str) -> Path:
     line = {"at": datetime.now(UTC).isoformat(), "reason": reason, "entry": journal_rows.readable(row)}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        data = json.dumps(line).encode() + b"\n"
+        data, size = json.dumps(line).encode() + b"\n", os.fstat(descriptor).st_size
         if os.write(descriptor, data) != len(data):
+            os.ftruncate(descriptor, size)
             raise OSError(28, "No space left on device")
     finally:
         os.close(descriptor)

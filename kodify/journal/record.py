@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kodify.journal.base import Entry
-from kodify.journal.secrets import SHORTEST_TOKEN
+from kodify.journal.secrets import credentials
 
 LEFT, CUT = 499, 503  # the client left; the server ended the answer
 
@@ -46,15 +46,20 @@ class Record(Entry, kw_only=True):
         self.put(self)
 
 
-def begin(put: Callable[[Any], None], kind: str, address: str | None, request_id: str, token: str | None) -> Record:
-    """A request has come. `token`: what it came with."""
-    own = (token.encode("latin-1", "replace"),) if token is not None and len(token) >= SHORTEST_TOKEN else ()
+def begin(
+    put: Callable[[Any], None],
+    kind: str,
+    address: str | None,
+    request_id: str,
+    headers: Iterable[tuple[bytes, bytes]],
+) -> Record:
+    """A request has come."""
     return Record(
         put=put,
         kind=kind,
         address=address,
         request_id=request_id,
-        secrets=own,
+        secrets=credentials(headers),
         request_us=time.time_ns() // 1000,
         began=time.monotonic(),
     )

@@ -16,18 +16,20 @@ _KODIFY_TOKEN = re.compile(rb"kdf_[0-9A-Za-z]{16,}")
 class Mask:
     def __init__(self, secrets: Iterable[str]) -> None:
         """`secrets`: known ones, masked in every form in which JSON may write them."""
-        self._known = tuple({form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)})
+        self._known = _longest_first(
+            {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
+        )
 
     def hide(self, data: bytes, own: tuple[bytes, ...] = ()) -> bytes:
         """`own` are the request's."""
-        if b"kdf_" in data:
-            data = _KODIFY_TOKEN.sub(b"kdf_" + MASK, data)
         for secret in self._known:
             if secret in data:
                 data = data.replace(secret, MASK)
         for secret in own:
             if secret in data:
                 data = data.replace(secret, MASK)
+        if b"kdf_" in data:  # last: a known one may have it in it
+            data = _KODIFY_TOKEN.sub(b"kdf_" + MASK, data)
         return data
 
     def hide_text(self, text: str | None, own: tuple[bytes, ...] = ()) -> str | None:
@@ -36,6 +38,23 @@ class Mask:
         data = text.encode("utf-8", "replace")
         hidden = self.hide(data, own)
         return text if hidden is data else hidden.decode("utf-8", "replace")
+
+
+def credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+    """What a request's headers carry that must not be kept, used or not, in every form."""
+    found = set()
+    for name, value in headers:
+        if name in (b"authorization", b"x-api-key"):
+            for secret in (value.strip(), value.strip().partition(b" ")[2].strip()):
+                if len(secret) >= SHORTEST_TOKEN:
+                    found.add(secret)
+                    if not secret.isalnum():
+                        found.update(_forms(secret.decode("latin-1")))
+    return _longest_first(found)
+
+
+def _longest_first(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 def _forms(secret: str) -> tuple[bytes, ...]:

@@ -71,7 +71,7 @@ class Spool:
         self._folder = folder
         self._lock = -1
         self._segments: deque[Segment] = deque()
-        self._current: Segment
+        self._current: Segment | None = None
         self._number = 0
         self.waiting = 0  # rows of this process
         self.size = 0  # bytes of its segments
@@ -95,9 +95,12 @@ class Spool:
     def append(self, row: bytes) -> None:
         """Returns when the kernel has it. Raises SpoolFull, or OSError where the disk does not take it."""
         frame = _FRAME.pack(ROW, len(row), crc32(row)) + row
-        if self.size + self.foreign_size + len(frame) > self._limit:
+        # What was taken over may be as large as the limit: a quarter is always there for what comes.
+        if self.size + min(self.foreign_size, self._limit * 3 // 4) + len(frame) > self._limit:
             raise SpoolFull
         segment = self._current
+        if segment is None:
+            raise OSError(9, "the journal has ended")
         if segment.size >= SEGMENT_BYTES:
             segment = self._begin_segment()
         self._write(segment, frame)
@@ -137,6 +140,7 @@ class Spool:
         _leave(self._folder, self._lock)
         self._lock = -1
         self._segments.clear()
+        self._current = None
 
     def left_behind(self) -> Iterator[Abandoned]:
         """The spools of processes that are no more; each is the caller's to read and to finish."""
@@ -152,8 +156,7 @@ class Spool:
             try:
                 abandoned = Abandoned(folder, lock)
             except OSError as error:
-                log.warning("the journal's spool %s can't be read: %s", folder, error.strerror)
-                os.close(lock)
+                log.warning("the spool %s that was left behind can't be read: %s", folder, error.strerror)
                 continue
             yield abandoned
 
@@ -191,16 +194,22 @@ class Abandoned:
     """Another process's spool, taken over."""
 
     def __init__(self, folder: Path, lock: int) -> None:
-        self._folder = folder
+        """Raises OSError where it can't be read."""
+        self.folder = folder
         self._lock = lock
         self._segments: deque[Segment] = deque()
-        for path in sorted(folder.glob("*.spool")):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self._segments.append(Segment(path, descriptor, os.fstat(descriptor).st_size))
+        try:
+            for path in sorted(folder.glob("*.spool")):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._segments.append(Segment(path, descriptor, os.fstat(descriptor).st_size))
+        except OSError:
+            self.close()
+            raise
 
     @property
     def size(self) -> int:
-        return sum(segment.size for segment in self._segments)
+        """Bytes that are still to be read."""
+        return sum(segment.size - segment.position for segment in self._segments)
 
     def next_batch(self, most_rows: int) -> Batch | None:
         while self._segments and self._segments[0].consumed:
@@ -215,7 +224,7 @@ class Abandoned:
     def close(self) -> None:
         for segment in self._segments:
             os.close(segment.descriptor)
-        _leave(self._folder, self._lock)
+        _leave(self.folder, self._lock)
 
 
 def read(segment: Segment, most_rows: int) -> Batch:
@@ -226,6 +235,8 @@ def read(segment: Segment, most_rows: int) -> Batch:
     damaged = 0
     start, data = segment.position, os.pread(segment.descriptor, READ_BYTES, segment.position)
     at = 0
+    if not data:  # somebody cut the file
+        return Batch(segment, rows, segment.size, configs, segment.size - start)
     while len(rows) < most_rows:
         if len(data) - at >= _FRAME.size:
             mark, length, checksum = _FRAME.unpack_from(data, at)

@@ -11,6 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,8 @@ def measure(path: str, tokens: int, settings: Settings) -> Counter[str]:
     async def main() -> None:
         app = build_app(settings, engine)
         app.state.ready = True
+        if app.state.journal is not None:
+            app.state.journal.open()
         await ask(app)  # the caches are warm, then
         counts.clear()
         loop = asyncio.get_running_loop()
@@ -90,8 +93,17 @@ def measure(path: str, tokens: int, settings: Settings) -> Counter[str]:
 
 
 @pytest.fixture(params=PATHS)
-def per_token(request: pytest.FixtureRequest, settings: Settings) -> Callable[[str], float]:
-    short, long = (measure(request.param, tokens, settings) for tokens in (SHORT, LONG))
+def path(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def per_token(path: str, settings: Settings) -> Callable[[str], float]:
+    return slopes(path, settings)
+
+
+def slopes(path: str, settings: Settings) -> Callable[[str], float]:
+    short, long = (measure(path, tokens, settings) for tokens in (SHORT, LONG))
     return lambda name: (long[name] - short[name]) / (LONG - SHORT) / STREAMS
 
 
@@ -104,3 +116,11 @@ def test_what_a_streamed_token_costs(per_token: Callable[[str], float]) -> None:
     assert per_token("calls") <= 34, per_token("calls")
     # Memory blocks that a token leaves behind while its answer runs: none.
     assert per_token("blocks") < 0.05
+
+
+def test_what_the_journal_adds_to_a_token(path: str, settings: Settings, tmp_path: Path) -> None:
+    on = settings.model_copy(update={"logs": True, "logs_db_host": "embedded", "data_path": str(tmp_path)})
+    without, with_journal = slopes(path, settings), slopes(path, on)
+    assert with_journal("calls") - without("calls") == pytest.approx(1, abs=0.05)  # it is appended to a list
+    assert with_journal("wakeups") == pytest.approx(without("wakeups"), abs=0.01)
+    assert len(list(tmp_path.rglob("*.spool"))) == 2  # it was on

@@ -7,17 +7,25 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from kodify.db import journal_rows
+from kodify.db.database import _passes
 from kodify.db.embedded import EmbeddedServer
+from kodify.db.journal import JournalWriter
+from kodify.db.places import journal_database
 from kodify.engine.scripted import ScriptedEngine
 from kodify.journal.mover import Mover
+from kodify.settings import Settings
 from tests.conftest import Serve, Served, eventually, serving
 from tests.journal.clients import Clients
 from tests.journal.conftest import Place, make_place
+from tests.journal.test_spool import left_by_a_crash
 
 REQUESTS, AT_ONCE, OUTAGES = 10_000, 64, 5
 CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
@@ -172,6 +180,63 @@ def test_at_its_limit_the_spool_takes_no_more_and_requests_go_on(
 
 def _value(metrics: str, name: str) -> float:
     return float(next(line for line in metrics.splitlines() if line.startswith(name + " ")).split()[-1])
+
+
+def test_a_busy_server_takes_over_what_was_left_behind(
+    serve: Serve, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its own spool is never empty, and the database is far away."""
+    left_by_a_crash(Path(str(place.variables["DATA_PATH"])) / "journal", [old_row(number) for number in range(2_000)])
+    write = JournalWriter.write
+
+    async def slow(self: JournalWriter, *arguments: Any) -> None:
+        await asyncio.sleep(0.02)
+        await write(self, *arguments)
+
+    monkeypatch.setattr(JournalWriter, "write", slow)
+    served = start(serve, place)
+    asyncio.run(Clients(port(served)).run(1_500, 4, pause_s=0.005))
+    assert place.count() > 2_000  # while the load was on
+    eventually(lambda: place.count() == 3_500)
+
+
+def old_row(number: int) -> bytes:
+    us = 1_795_000_000_000_000 + number
+    return journal_rows.encode(
+        journal_rows.make_id(us), 4711, us, us, 200, False, 1.0, None, None, None,
+        (None, None, "GET /v1/models", None, None, None), (None, None),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("FATAL:  the database system is starting up", True),
+        ("ВАЖНО:  система баз данных запускается", True),
+        ("FATAL:  sorry, too many clients already", True),
+        ('FATAL:  password authentication failed for user "kodify"', False),
+        ('ВАЖНО:  пользователь "kodify" не прошёл проверку подлинности', False),
+    ],
+)
+def test_what_passes_does_not_stop_the_start(said: str, passes: bool) -> None:
+    assert _passes(psycopg.OperationalError(said)) is passes
+
+
+def test_a_password_may_have_anything_in_it(settings: Settings) -> None:
+    own = settings.model_copy(
+        update={
+            "logs_db_host": "db",
+            "logs_db_port": 5433,
+            "logs_db_name": "my journal",
+            "logs_db_username": "me@here",
+            "logs_db_password": SecretStr("a b'c\\d/e@f%20"),
+        }
+    )
+    database = journal_database(own)
+    database._url = database._find_address()
+    found = psycopg.conninfo.conninfo_to_dict(database.conninfo)
+    assert (found["password"], found["user"], found["dbname"]) == ("a b'c\\d/e@f%20", "me@here", "my journal")
+    assert "a b" not in database.shown
 
 
 def test_the_next_start_takes_what_an_end_without_the_database_left(

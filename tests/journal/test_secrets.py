@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from kodify.auth import tokens
-from kodify.journal.secrets import Mask
+from kodify.config_file import hide_secrets
+from kodify.journal.secrets import Mask, credentials
 from tests.auth.test_users import found_company
 from tests.auth.test_users_cache import dump
 from tests.conftest import Serve, eventually
@@ -89,3 +90,41 @@ def test_short_words_are_no_secrets() -> None:
     mask = Mask(["short", "long-enough"])
     assert mask.hide(b"a short one is long-enough") == b"a short one is ********"
     assert mask.hide(b"kdf_file and kdf_tool.py") == b"kdf_file and kdf_tool.py"
+
+
+def test_a_secret_that_has_a_token_in_it_goes_whole() -> None:
+    secret = "prefix-" + tokens.make() + "-suffix"
+    assert Mask([secret]).hide(f"x {secret} y".encode()) == b"x ******** y"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"authorization", b"Bearer first-of-the-tokens"), (b"x-api-key", b"second-of-the-tokens")],
+        [(b"authorization", b"first-of-the-tokens"), (b"authorization", b"Bearer second-of-the-tokens")],
+        [(b"x-api-key", b"first-of-the-tokens"), (b"x-api-key", b"second-of-the-tokens")],
+    ],
+)
+def test_every_credential_of_a_request_is_masked(headers: list[tuple[bytes, bytes]]) -> None:
+    text = b"first-of-the-tokens and second-of-the-tokens"
+    assert Mask(()).hide(text, credentials(headers)) == b"******** and ********"
+
+
+def test_a_credential_that_json_escapes() -> None:
+    own = credentials([(b"authorization", b'Bearer a-"quoted"-token-of-mine')])
+    assert Mask(()).hide(b'{"a":"a-\\"quoted\\"-token-of-mine"}', own) == b'{"a":"********"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('--api-key "my secret value" --seed 1', "--api-key ******** --seed 1"),
+        ("--hf-token=hf_abc --seed 1", "--hf-token=******** --seed 1"),
+        ('--x {"secret_access_key":"AAA", "b": 1}', '--x {"secret_access_key":"********", "b": 1}'),
+        ("https://id/.well-known?client_secret=abc&x=1", "https://id/.well-known?client_secret=********&x=1"),
+        ("redis://me:p@ss/word@host/0", "redis://me:********@host/0"),
+        ("https://host:8000/path", "https://host:8000/path"),
+    ],
+)
+def test_secrets_of_the_configuration(text: str, shown: str) -> None:
+    assert hide_secrets(text) == shown

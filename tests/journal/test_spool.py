@@ -113,10 +113,14 @@ def test_the_limit_counts_what_was_taken_over(tmp_path: Path) -> None:
     assert 5 < spool.waiting < 10
     everything(spool)
     spool.append(b"x" * 100)  # there is room again
-    spool.foreign_size = 900
+    spool.foreign_size = 5_000
     with pytest.raises(SpoolFull):
-        spool.append(b"x" * 100)
+        for _ in range(100):
+            spool.append(b"x" * 50)
+    assert 0 < spool.waiting < 4  # a quarter is there, whatever was taken over
     spool.close()
+    with pytest.raises(OSError, match="has ended"):
+        spool.append(b"late")
 
 
 def test_a_full_disk_leaves_no_half_of_a_frame(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +132,15 @@ def test_a_full_disk_leaves_no_half_of_a_frame(spool: Spool, monkeypatch: pytest
     monkeypatch.undo()
     spool.append(b"after")
     assert everything(spool) == ([b"before", b"after"], 0)
+
+
+def test_a_file_that_somebody_cut_ends_the_reading(spool: Spool) -> None:
+    for _ in range(3):
+        spool.append(b"x" * 1_000)
+    os.truncate(next(spool._folder.glob("*.spool")), 0)
+    rows, damaged = everything(spool)
+    assert (rows, damaged > 3_000) == ([], True)
+    spool.append(b"after")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

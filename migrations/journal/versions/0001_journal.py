@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 revision = "0001"
 down_revision = None
@@ -28,9 +28,9 @@ def upgrade() -> None:
         sa.Column("user", sa.Text),
         sa.Column("username", sa.Text),
         sa.Column("type", sa.Text, nullable=False),
-        sa.Column("request", JSONB),
+        sa.Column("request", JSON),
         moment("request_dt"),
-        sa.Column("response", JSONB),
+        sa.Column("response", JSON),
         moment("response_dt"),
         sa.Column("status_code", sa.Integer, nullable=False),
         sa.Column("config_id", sa.BigInteger, sa.ForeignKey("journal_configs.id"), nullable=False),
