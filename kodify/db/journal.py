@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 import psycopg
+import sqlalchemy.exc
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -84,8 +85,11 @@ class JournalWriter:
             if not error.passes and await asyncio.to_thread(self._database.server_listens):
                 raise
             raise UnavailableError(error.message) from None
-        except ConfigError:
-            raise
+        except sqlalchemy.exc.DBAPIError as error:
+            reason = _reason(error.orig or error)
+            if isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
+                raise UnavailableError(reason) from None
+            raise ConfigError(f"The journal's tables can't be made or read: {reason}.") from None
         except Exception as error:
             _unavailable(error)
         self._prepared = True
@@ -336,5 +340,5 @@ def _unavailable(error: Exception) -> NoReturn:
     raise error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__

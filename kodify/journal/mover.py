@@ -91,7 +91,7 @@ class Mover:
         if self._stopping.is_set():
             return await asyncio.sleep(PATIENCE_S[0])
         if self._spool.waiting > MOST_ROWS and not self._failures:
-            return  # there is more than a turn's
+            return await asyncio.sleep(0)  # there is more than a turn's
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

@@ -111,7 +111,10 @@ class Spool:
         while len(self._segments) > 1 and self._segments[0].consumed:
             self._drop(self._segments.popleft())
         segment = self._segments[0]
-        return None if segment.consumed else read(segment, most_rows)
+        if segment.consumed:
+            self.waiting = 0  # whatever was counted: somebody may have cut the file
+            return None
+        return read(segment, most_rows)
 
     def done(self, batch: Batch) -> None:
         segment = batch.segment

@@ -78,6 +78,21 @@ async def test_a_wrong_password_stops_the_start(own: Settings, postgres: str) ->
     assert "s3cret-word" not in str(caught.value)
 
 
+async def test_a_role_without_rights_is_told_at_the_start(own: Settings, postgres: str) -> None:
+    role = f"r_{own.logs_db_name}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'CREATE ROLE "{role}" LOGIN')
+    journal_database(own).find(make=True)
+    poor = own.model_copy(update={"logs_db_username": role})
+    with pytest.raises(ConfigError, match="tables can't be made or read: permission denied"):
+        await JournalWriter(journal_database(poor), migrate=True).prepare()
+    await JournalWriter(journal_database(own), migrate=True).prepare()
+    with journal_database_connection(own) as connection:
+        connection.execute(f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{role}"')
+    with pytest.raises(ConfigError, match="may not make the journal's partitions"):
+        await JournalWriter(journal_database(poor), migrate=False).prepare()
+
+
 def test_alembics_own_command_does_it_too(place: Place, users: dict[str, object], tmp_path: Path) -> None:
     variables = {
         k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in {**place.variables, **users}.items()
