@@ -9,20 +9,17 @@ from typing import Any
 import orjson
 
 from kodify.api.outlet import EVENT_STREAM
-from kodify.api.streaming import DONE, Encoder
+from kodify.api.streaming import DONE, Encoder, WholeEncoder
 from kodify.engine.base import Delta, Job, ToolCallDelta
 from kodify.protocol import openai
 
 
-class ChatWhole(Encoder):
-    """Collects every choice, then answers at once."""
-
+class ChatWhole(WholeEncoder):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self._job = job
         self._created = int(time.time())
         self._choices: dict[int, Delta] = {}
-        self._body = b""
 
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
@@ -32,12 +29,7 @@ class ChatWhole(Encoder):
         self._choices[delta.index] = delta
         self._keep(delta)
         if len(self._choices) == self._job.choices:
-            self._body = orjson.dumps(self.whole(()))
-            self.outlet.answer(self._body)
-            self._end()
-
-    def assembled(self, choices: Sequence[Delta]) -> bytes:
-        return self._body or super().assembled(choices)
+            self._answer()
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         collected = [self._choices[index] for index in sorted(self._choices)]

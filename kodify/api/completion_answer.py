@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from kodify.api.outlet import EVENT_STREAM
-from kodify.api.streaming import DONE, Encoder
+from kodify.api.streaming import DONE, Encoder, WholeEncoder
 from kodify.engine.base import Delta, Job, TokenLogprob
 from kodify.protocol import openai
 
@@ -28,14 +28,13 @@ class Wishes:
     first_tokens: tuple[str, ...] = ()
 
 
-class CompletionWhole(Encoder):
+class CompletionWhole(WholeEncoder):
     def __init__(self, job: Job, wishes: Wishes) -> None:
         super().__init__()
         self._job = job
         self._wishes = wishes
         self._created = int(time.time())
         self._deltas: dict[int, Delta] = {}
-        self._body = b""
 
     def emit(self, delta: Delta) -> None:
         if delta.finish_reason is None or self.finished:
@@ -45,12 +44,7 @@ class CompletionWhole(Encoder):
         self.completion_tokens += len(delta.token_ids)
         self._keep(delta)
         if len(self._deltas) == self._job.choices * len(self._job.prompts):
-            self._body = orjson.dumps(self.whole(()))
-            self.outlet.answer(self._body)
-            self._end()
-
-    def assembled(self, choices: Sequence[Delta]) -> bytes:
-        return self._body or super().assembled(choices)
+            self._answer()
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         kept = [delta for position in range(len(self._job.prompts)) for delta in self._best(position)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from starlette.types import Scope
 
@@ -16,8 +16,4 @@ def attach(scope: Scope, record: Record) -> None:
 
 
 def record_of(scope: Scope) -> Record | None:
-    return cast("Record | None", _state(scope).get(_KEY))
-
-
-def _state(scope: Scope) -> dict[str, Any]:
-    return cast("dict[str, Any]", scope.get("state") or {})
+    return cast("Record | None", scope["state"].get(_KEY))

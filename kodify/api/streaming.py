@@ -91,6 +91,22 @@ class Encoder:
         raise NotImplementedError
 
 
+class WholeEncoder(Encoder):
+    """Collects every choice, then answers at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._body = b""
+
+    def _answer(self) -> None:
+        self._body = orjson.dumps(self.whole(()))
+        self.outlet.answer(self._body)
+        self._end()
+
+    def assembled(self, choices: Sequence[Delta]) -> bytes:
+        return self._body or super().assembled(choices)
+
+
 class GeneratedResponse(Response):
     """Runs the job when Starlette sends the response; the encoder decides what that is."""
 

@@ -28,7 +28,7 @@ COPY_BYTES = 256 * 1024
 # SQLSTATE classes that say something of the rows (cardinality, data, integrity, check option, limits of the program, a
 # trigger's own exception, an allocation that is too large); every other one says that the database can't take any.
 OF_ROWS = ("21", "22", "23", "44", "54", "P0", "XX")
-LOCK_TIMEOUT = "SET lock_timeout = '5s'"  # who reads for long must not stop those who write
+LOCK_TIMEOUT = "lock_timeout = '5s'"  # who reads for long must not stop those who write
 UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
 
 _STAGING = "CREATE TEMP TABLE IF NOT EXISTS journal_staging (LIKE journal) ON COMMIT DELETE ROWS"
@@ -187,7 +187,7 @@ class JournalWriter:
         year, number = month
         bounds = [datetime(year, number, 1, tzinfo=UTC).isoformat(), _next(month).isoformat()]
         async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            await connection.execute(f"SET LOCAL {LOCK_TIMEOUT}")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [UPKEEP_LOCK])
             await connection.execute(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF journal FOR VALUES FROM ({}) TO ({})").format(
@@ -207,7 +207,7 @@ class JournalWriter:
                 ).fetchone()
                 if locked is None or not locked[0]:
                     return
-                await connection.execute(LOCK_TIMEOUT)
+                await connection.execute(f"SET {LOCK_TIMEOUT}")
                 now = datetime.now(UTC)
                 following = _next((now.year, now.month))
                 await self._make_partition(connection, (following.year, following.month))
@@ -234,7 +234,7 @@ class JournalWriter:
     ) -> Result:
         try:
             async with await self._open() as connection:
-                await connection.execute(LOCK_TIMEOUT)
+                await connection.execute(f"SET {LOCK_TIMEOUT}")
                 return await work(connection, moment)
         except Exception as error:
             _unavailable(error)

@@ -114,14 +114,10 @@ class Journal:
         request, response = (entry.request, entry.response) if self._with_content else (None, None)
         if request is not None:
             request = hide(request, own)
-            if not entry.request_is_json:
-                request = journal_rows.json_string(request)
-            elif journal_rows.NUL in request:
-                request = journal_rows.json_without_nul(request)
+            as_json = journal_rows.json_without_nul if entry.request_is_json else journal_rows.json_string
+            request = as_json(request)
         if response is not None:
-            response = hide(response, own)
-            if journal_rows.NUL in response:
-                response = journal_rows.json_without_nul(response)
+            response = journal_rows.json_without_nul(hide(response, own))
         model = entry.model
         if model is not None:
             model = self._mask.hide_text(model[:LONGEST_NAME].replace("\0", "\ufffd"), own)

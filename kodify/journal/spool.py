@@ -71,7 +71,6 @@ class Spool:
         self._folder = folder
         self._lock = -1
         self._segments: deque[Segment] = deque()
-        self._current: Segment | None = None
         self._number = 0
         self.waiting = 0  # rows of this process
         self.size = 0  # bytes of its segments
@@ -94,13 +93,13 @@ class Spool:
 
     def append(self, row: bytes) -> None:
         """Returns when the kernel has it. Raises SpoolFull, or OSError where the disk does not take it."""
-        frame = _FRAME.pack(ROW, len(row), crc32(row)) + row
+        frame = _framed(ROW, row)
         # What was taken over may be as large as the limit: a quarter is always there for what comes.
         if self.size + min(self.foreign_size, self._limit * 3 // 4) + len(frame) > self._limit:
             raise SpoolFull
-        segment = self._current
-        if segment is None:
+        if not self._segments:
             raise OSError(9, "the journal has ended")
+        segment = self._segments[-1]
         if segment.size >= SEGMENT_BYTES:
             segment = self._begin_segment()
         self._write(segment, frame)
@@ -120,7 +119,7 @@ class Spool:
         segment = batch.segment
         segment.position = batch.end
         self.waiting -= len(batch.rows)
-        if segment.consumed and segment is self._segments[-1] and len(self._segments) == 1:
+        if segment.consumed and len(self._segments) == 1:
             with contextlib.suppress(OSError):  # an empty spool is a short file
                 os.ftruncate(segment.descriptor, segment.start)
                 self.size -= segment.size - segment.start
@@ -143,7 +142,6 @@ class Spool:
         _leave(self._folder, self._lock)
         self._lock = -1
         self._segments.clear()
-        self._current = None
 
     def left_behind(self) -> Iterator[Abandoned]:
         """The spools of processes that are no more; each is the caller's to read and to finish."""
@@ -176,7 +174,6 @@ class Spool:
             raise
         segment.start = segment.position = segment.size
         self._segments.append(segment)
-        self._current = segment
         return segment
 
     def _write(self, segment: Segment, frame: bytes) -> None:
