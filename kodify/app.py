@@ -92,7 +92,7 @@ def build_app(
     app.state.logins = auth.LoginLimits()
     app.state.journal = journal.build(settings, metrics)
     app.state.metrics = metrics
-    app.state.turn = Turn()
+    app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
     app.state.preset = None
     app.state.ready = False
     return app

@@ -43,21 +43,20 @@ class Recorder:
 
     def leave(self, *, cut: bool) -> None:
         """The client left, or (`cut`) the server stopped, before the answer was whole."""
-        if not self._record.ended:
-            self._put(CUT if cut else LEFT, cancelled=True)
+        self._record.end_with(lambda: self._entry(CUT if cut else LEFT, cancelled=True))
 
     def _end(self) -> None:
-        if not self._record.ended:
-            self._put(self._answer.status, cancelled=False)
+        self._record.end_with(self._entry, soon=True)
 
-    def _put(self, status: int, *, cancelled: bool) -> None:
-        answer = self._answer
+    def _entry(self, status: int | None = None, *, cancelled: bool = False) -> Record:
+        answer, record = self._answer, self._record
+        status = status or answer.status
         said, rich = answer.said or (), answer.rich
         if len(said) == len(rich) == 1 and status == 200 and _is_plain(rich[0]):
             response = answer.plainly_assembled("".join(said[0]), rich[0])
         else:
             response = answer.assembled([self._merged(index, texts) for index, texts in enumerate(said)])
-        self._record.end(
+        record.fill(
             status,
             response,
             completion_tokens=answer.completion_tokens,
@@ -65,6 +64,7 @@ class Recorder:
             finish_reason=_joined(answer.reasons),
             cancelled=cancelled,
         )
+        return record
 
     def _merged(self, index: int, said: list[str]) -> Delta:
         text, rich = "".join(said), [delta for delta in self._answer.rich if delta.index == index]

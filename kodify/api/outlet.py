@@ -105,6 +105,8 @@ class Outlet:
         parts = self._parts
         if not parts:
             return None
+        if self.closed:
+            self._turn.settle()
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return self._body_send({"type": "http.response.body", "body": data, "more_body": not self.closed})
@@ -154,7 +156,9 @@ class _Rest:
 class Turn:
     """The outlets that were written to in the event loop's present turn. One for each app."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle: Callable[[], None] = lambda: None) -> None:
+        """`settle` is called before any answer's last bytes are sent."""
+        self.settle = settle
         self._outlets: list[Outlet] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Journal:
         self._mover = Mover(self._spool, writer, self._config, folder, metrics)
         self._tasks: list[asyncio.Task[None]] = []
         self._told_at = -TELL_EVERY_S
+        self._ending: list[Callable[[], Entry]] = []
         metrics.watch(
             waiting=lambda: self._spool.waiting,
             spooled_bytes=lambda: self._spool.size + self._spool.foreign_size,
@@ -86,19 +87,43 @@ class Journal:
             await self._mover.stop(moving)
             await asyncio.gather(upkeep, return_exceptions=True)
             self._tasks = []
+        self.settle()
         await self._writer.stop()
         self._spool.close()
 
     def begin(self, kind: str, address: str | None, request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> Record:
         """A request has come; its record puts itself when the answer has ended."""
-        return begin(self.put, kind, address, request_id, headers)
+        return begin(self, kind, address, request_id, headers)
 
     def put(self, entry: Entry) -> None:
         """Never waits for the database, and never raises: when it returns, the entry outlives the process, or its
         loss is counted and logged."""
+        self._put(lambda: entry)
+
+    def put_soon(self, finish: Callable[[], Entry]) -> None:
+        """`finish` is called, and its entry put, by the next `settle` or the next turn of the event loop. Answers end
+        in bunches, with the engine's steps: together they cost one write, and half of the time that each takes alone.
+        """
+        if not self._ending:
+            asyncio.get_running_loop().call_soon(self.settle)
+        self._ending.append(finish)
+
+    def settle(self) -> None:
+        """Puts what `put_soon` was told of."""
+        if not self._ending:
+            return
+        ending, self._ending = self._ending, []
         try:
-            row = self._row(entry)
-            self._spool.append(row)
+            self._spool.append(*[self._row(finish()) for finish in ending])
+        except Exception:  # which of them it was is found one by one
+            for finish in ending:
+                self._put(finish)
+        else:
+            self._metrics.accepted += len(ending)
+
+    def _put(self, finish: Callable[[], Entry]) -> None:
+        try:
+            self._spool.append(self._row(finish()))
         except SpoolFull:
             self._lose("full", "the spool is full: the database has taken none for long")
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Protocol
 
 from kodify.journal.base import Entry
 from kodify.journal.secrets import credentials
@@ -12,14 +12,36 @@ from kodify.journal.secrets import credentials
 LEFT, CUT = 499, 503  # the client left; the server ended the answer
 
 
-class Record(Entry, kw_only=True):
-    """`put` takes it when it has ended; `began` is on the monotonic clock."""
+class Taker(Protocol):
+    def put(self, entry: Entry) -> None: ...
 
-    put: Callable[[Any], None]
+    def put_soon(self, finish: Callable[[], Entry]) -> None: ...
+
+
+class Record(Entry, kw_only=True):
+    """`taker` has it when it has ended, which is once; `began` is on the monotonic clock."""
+
+    taker: Taker
     began: float
     ended: bool = False
 
-    def end(
+    def end(self, status_code: int, response: bytes | None, *, cancelled: bool = False) -> None:
+        """With an answer that is known as a whole. The first end counts."""
+        if not self.ended:
+            self.ended = True
+            self.fill(status_code, response, cancelled=cancelled)
+            self.taker.put(self)
+
+    def end_with(self, finish: Callable[[], Entry], *, soon: bool = False) -> None:
+        """`finish` fills it: now, or `soon`, which is before the answer's last bytes leave."""
+        if not self.ended:
+            self.ended = True
+            if soon:
+                self.taker.put_soon(finish)
+            else:
+                self.taker.put(finish())
+
+    def fill(
         self,
         status_code: int,
         response: bytes | None,
@@ -29,10 +51,7 @@ class Record(Entry, kw_only=True):
         finish_reason: str | None = None,
         cancelled: bool = False,
     ) -> None:
-        """The first call counts. `first_at`: when the first text came, on the monotonic clock; 0 where unknown."""
-        if self.ended:
-            return
-        self.ended = True
+        """`first_at`: when the first text came, on the monotonic clock; 0 where unknown."""
         seconds = time.monotonic() - self.began
         self.response_us = self.request_us + int(seconds * 1e6)
         self.duration_ms = seconds * 1e3
@@ -43,11 +62,10 @@ class Record(Entry, kw_only=True):
         self.cancelled = cancelled
         if first_at:
             self.ttft_ms = (first_at - self.began) * 1e3
-        self.put(self)
 
 
 def begin(
-    put: Callable[[Any], None],
+    taker: Taker,
     kind: str,
     address: str | None,
     request_id: str,
@@ -55,7 +73,7 @@ def begin(
 ) -> Record:
     """A request has come."""
     return Record(
-        put=put,
+        taker=taker,
         kind=kind,
         address=address,
         request_id=request_id,

@@ -91,9 +91,10 @@ class Spool:
         except OSError as error:
             raise ConfigError(f"DATA_PATH: {self._parent} can't hold the journal's spool: {error.strerror}.") from None
 
-    def append(self, row: bytes) -> None:
-        """Returns when the kernel has it. Raises SpoolFull, or OSError where the disk does not take it."""
-        frame = _framed(ROW, row)
+    def append(self, *rows: bytes) -> None:
+        """Returns when the kernel has them, in one write. Raises SpoolFull, or OSError where the disk does not take
+        them; then it has none of them."""
+        frame = b"".join([_framed(ROW, row) for row in rows])
         # What was taken over may be as large as the limit: a quarter is always there for what comes.
         if self.size + min(self.foreign_size, self._limit * 3 // 4) + len(frame) > self._limit:
             raise SpoolFull
@@ -103,7 +104,7 @@ class Spool:
         if segment.size >= SEGMENT_BYTES:
             segment = self._begin_segment()
         self._write(segment, frame)
-        self.waiting += 1
+        self.waiting += len(rows)
 
     def next_batch(self, most_rows: int) -> Batch | None:
         """What has not been read; `done` tells that it is safe elsewhere."""

@@ -106,6 +106,29 @@ async def test_a_send_that_fails_closes_its_answer_and_no_other(error: Exception
     assert whole.bodies == [b"a"]
 
 
+@pytest.mark.parametrize("slow", [False, True])
+async def test_what_must_come_before_an_answers_end_does(slow: bool) -> None:
+    """Whichever way the last bytes take: at the turn's end, or by the task of an outlet whose client was slow."""
+    events: list[str] = []
+
+    class Noting(Client):
+        async def send(self, message: Message) -> None:
+            await super().send(message)
+            events.append(f"sent, more: {message.get('more_body')}")
+
+    client = Noting(slow=slow)
+    outlet = opened(client, Turn(lambda: events.append("settled")))
+    outlet.write(b"a")
+    await asyncio.sleep(0)
+    assert "settled" not in events
+    client.reads.set()
+    await asyncio.sleep(0)
+    outlet.write(b"b", last=True)
+    await outlet.drained()
+    assert events.index("settled") < events.index("sent, more: False")
+    assert events.count("settled") == 1
+
+
 async def test_nothing_is_sent_once_the_client_has_left() -> None:
     client = Client()
     outlet = opened(client, Turn())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from kodify.db.journal_rows import id_moment
 from kodify.engine.scripted import Script
 from kodify.errors import EngineFailedError, UnavailableError
-from kodify.journal import Entry
 from tests.conftest import eventually
 from tests.journal.conftest import Journaled
 
@@ -169,20 +167,11 @@ def test_a_refused_submission(journaled: Start) -> None:
 def test_an_entry_is_safe_before_its_answer_has_ended(journaled: Start) -> None:
     """The last byte of an answer leaves after its entry was put."""
     journal = journaled(Script(pieces=("a",) * 50))
-    put: list[float] = []
-    own = journal.served.app.state.journal
-    plain = own.put
-
-    def put_and_note(entry: Entry) -> None:
-        plain(entry)
-        put.append(time.monotonic())
-
-    own.put = put_and_note
+    metrics = journal.served.app.state.journal._metrics
     with journal.served.client() as client:
-        for stream in (True, False) * 20:
+        for number, stream in enumerate((True, False) * 20, 1):
             client.post("/v1/chat/completions", json={**CHAT, "stream": stream})
-            assert len(put) == 1  # no waiting
-            put.clear()
+            assert metrics.accepted == number  # no waiting
 
 
 def test_metadata_alone(journaled: Start) -> None:
