@@ -19,9 +19,10 @@ class Taker(Protocol):
 
 
 class Record(Entry, kw_only=True):
-    """`taker` has it when it has ended, which is once; `began` is on the monotonic clock."""
+    """`taker` has it when it has ended, which is once; `began` is on the monotonic clock. `headers` are not kept."""
 
     taker: Taker
+    headers: Iterable[tuple[bytes, bytes]]
     began: float
     ended: bool = False
 
@@ -55,6 +56,7 @@ class Record(Entry, kw_only=True):
         seconds = time.monotonic() - self.began
         self.response_us = self.request_us + int(seconds * 1e6)
         self.duration_ms = seconds * 1e3
+        self.secrets = credentials(self.headers)
         self.status_code = status_code
         self.response = response
         self.completion_tokens = completion_tokens
@@ -77,7 +79,7 @@ def begin(
         kind=kind,
         address=address,
         request_id=request_id,
-        secrets=credentials(headers),
+        headers=headers,
         request_us=time.time_ns() // 1000,
         began=time.monotonic(),
     )

@@ -10,6 +10,8 @@ MASK = b"********"
 # Shorter ones are words that a text may have.
 SHORTEST_SECRET, SHORTEST_TOKEN = 8, 16
 
+_SCHEMES = (b"bearer", b"basic")
+_JSON_ESCAPES = re.compile(rb"[^ !#-\[\]-~]")
 _KODIFY_TOKEN = re.compile(rb"kdf_[0-9A-Za-z]{16,}")
 
 
@@ -45,12 +47,14 @@ def credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
     found = set()
     for name, value in headers:
         if name in (b"authorization", b"x-api-key"):
-            for secret in (value.strip(), value.strip().partition(b" ")[2].strip()):
+            whole = value.strip()
+            scheme, _, token = whole.partition(b" ")
+            for secret in (token.strip(),) if scheme.lower() in _SCHEMES else (whole, token.strip()):
                 if len(secret) >= SHORTEST_TOKEN:
                     found.add(secret)
-                    if not secret.isalnum():
+                    if _JSON_ESCAPES.search(secret):
                         found.update(_forms(secret.decode("latin-1")))
-    return _longest_first(found)
+    return _longest_first(found) if len(found) > 1 else tuple(found)
 
 
 def _longest_first(secrets: Iterable[bytes]) -> tuple[bytes, ...]:

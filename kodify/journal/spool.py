@@ -234,7 +234,8 @@ def read(segment: Segment, most_rows: int) -> Batch:
     rows: list[bytes] = []
     configs: list[bytes] = []
     damaged = 0
-    start, data = segment.position, os.pread(segment.descriptor, READ_BYTES, segment.position)
+    start = segment.position
+    data = os.pread(segment.descriptor, min(READ_BYTES, segment.size - start), start)
     at = 0
     if not data:  # somebody cut the file
         return Batch(segment, rows, segment.size, configs, segment.size - start)
