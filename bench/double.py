@@ -29,14 +29,17 @@ KV_LAYERS = 2
 DEFAULT_BLOCK_SIZE = 32
 STORY_CHARS = 60_000
 STORY_STRIDE = 997
+MIDDLE = "<|fim_middle|>"
+LINE = " value + other_value * factor - offset" * 200  # a completion that nothing cuts, as long as it may be
 STEP_SLACK_S = 0.0015
 Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
 class Sequence:
-    """One running request: how far its prompt is computed, and where in the story it reads its answer."""
+    """One running request: how far its prompt is computed, and where in which story it reads its answer."""
 
+    story: list[int]
     computed: int
     prompt_length: int
     story_offset: int
@@ -44,12 +47,16 @@ class Sequence:
 
 
 class EngineDouble(Executor):
-    """Answers every request with real Python source, one token per step, at the pace that `Pace` says."""
+    """Answers a hole with one long line and every other request with real Python source, one token per step, at the
+    pace that `Pace` says."""
 
     def _init_executor(self) -> None:
         folder = self.model_config.tokenizer or self.model_config.model
         source = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")[:STORY_CHARS]
-        self._story: list[int] = Tokenizer.from_file(str(Path(folder, "tokenizer.json"))).encode(source).ids
+        tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
+        self._story: list[int] = tokenizer.encode(source).ids
+        self._line: list[int] = tokenizer.encode(LINE).ids
+        self._middle = tokenizer.token_to_id(MIDDLE)
         self._pace = Pace(Path(os.environ[PACE_FILE_VARIABLE]))
         self._running: dict[str, Sequence] = {}
         self._begun = 0
@@ -62,10 +69,13 @@ class EngineDouble(Executor):
             self._running.pop(request_id, None)
         for new in scheduler_output.scheduled_new_reqs:
             self._begun += 1
+            prompt = new.prompt_token_ids or []
+            story = self._line if prompt and prompt[-1] == self._middle else self._story
             self._running[new.req_id] = Sequence(
+                story=story,
                 computed=new.num_computed_tokens,
-                prompt_length=len(new.prompt_token_ids or ()),
-                story_offset=self._begun * STORY_STRIDE % len(self._story),
+                prompt_length=len(prompt),
+                story_offset=self._begun * STORY_STRIDE % len(story),
             )
         scheduled = scheduler_output.num_scheduled_tokens
         sampled = [self._advance(request_id, count) for request_id, count in scheduled.items()]
@@ -84,7 +94,7 @@ class EngineDouble(Executor):
         sequence.computed += count
         if sequence.computed < sequence.prompt_length + sequence.answered:
             return []
-        token = self._story[(sequence.story_offset + sequence.answered) % len(self._story)]
+        token = sequence.story[(sequence.story_offset + sequence.answered) % len(sequence.story)]
         sequence.answered += 1
         return [token]
 

@@ -76,7 +76,7 @@ def find_obstacle(row: Row) -> str | None:
 
 
 def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launch:
-    environment = _base_environment(setup)
+    environment = base_environment(setup)
     match row:
         case Row.VLLM:
             return Launch(_vllm_command(setup, port), environment)
@@ -87,12 +87,12 @@ def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launc
             command = [sys.executable, "-m", "bench.gateway", f"--port={port}", f"--upstream={upstream}"]
             return Launch(command, environment | {API_KEY_VARIABLE: setup.api_key})
         case Row.KODIFY:
-            return Launch([str(KODIFY_COMMAND), "serve"], environment | _kodify_environment(setup, port))
+            return Launch([str(KODIFY_COMMAND), "serve"], environment | kodify_environment(setup, port))
         case Row.JOURNAL:
-            settings = _kodify_environment(setup, port) | _journal(setup.pace_file.parent)
+            settings = kodify_environment(setup, port) | _journal(setup.pace_file.parent)
             return Launch([sys.executable, "-m", "bench.switchable"], environment | settings)
         case Row.KODIFY_FULL:
-            settings = _kodify_environment(setup, port) | _everything_on(setup)
+            settings = kodify_environment(setup, port) | _everything_on(setup)
             return Launch([str(KODIFY_COMMAND), "serve"], environment | settings)
         case Row.JOURNAL_OFF:
             raise ValueError("it has no process of its own")
@@ -144,7 +144,7 @@ def _inherited() -> dict[str, str]:
     return own | {"PYTHONPATH": str(REPOSITORY)}
 
 
-def _base_environment(setup: Setup) -> dict[str, str]:
+def base_environment(setup: Setup) -> dict[str, str]:
     """A clean environment: no setting of the shell that started the benchmark reaches a row."""
     environment = _inherited() | {
         "HF_HUB_OFFLINE": "1",
@@ -174,7 +174,7 @@ def _shared_options(setup: Setup) -> list[str]:
     return [*LIMITS, f"--distributed-executor-backend={EXECUTORS[setup.engine]}"]
 
 
-def _kodify_environment(setup: Setup, port: int) -> dict[str, str]:
+def kodify_environment(setup: Setup, port: int) -> dict[str, str]:
     return {
         "MODEL": str(setup.model),
         "SERVED_MODEL_NAME": MODEL_NAME,

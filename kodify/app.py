@@ -12,20 +12,28 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from kodify import auth, journal
-from kodify.api import chat, completions, errors, health, models, users
+from kodify.api import chat, completions, errors, health, infill, models, tabby, users
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
 from kodify.api.outlet import Turn
+from kodify.autocomplete.desk import Desk
 from kodify.engine.base import Engine
 from kodify.errors import ConfigError, UnavailableError
 from kodify.metrics import Metrics
-from kodify.preprocess.fim import choose_preset
+from kodify.preprocess.presets import choose_preset
 from kodify.settings import Settings
 
 ROUTES = [
     Route("/v1/chat/completions", guard("user", chat.create, limited=True, journaled=True), methods=["POST"]),
     Route("/v1/completions", guard("user", completions.create, limited=True, journaled=True), methods=["POST"]),
     Route("/v1/models", guard("user", models.show, journaled=True), methods=["GET"]),
+    Route("/infill", guard("user", infill.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/props", guard("user", infill.props), methods=["GET"]),
+    Route("/v1/health", guard("user", tabby.health), methods=["GET", "POST"]),
+    Route("/v1/events", guard("user", tabby.events), methods=["POST"]),
+    Route("/v1beta/chat/completions", guard("user", chat.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1beta/models", guard("user", tabby.models), methods=["GET"]),
+    Route("/v1beta/server_setting", guard("user", tabby.server_setting), methods=["GET"]),
     Route("/token", guard("public", users.log_in), methods=["POST"]),
     Route("/users/me", guard("user", users.me), methods=["GET"]),
     Route("/users/me/tokens", guard("user", users.my_tokens), methods=["GET"]),
@@ -92,6 +100,8 @@ def build_app(
     app.state.logins = auth.LoginLimits()
     app.state.journal = journal.build(settings, metrics)
     app.state.metrics = metrics
+    acceptance = journal.build_acceptance(metrics, app.state.journal)
+    app.state.desk = Desk(settings.completion_cache, metrics, acceptance)
     app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
     app.state.preset = None
     app.state.ready = False
@@ -109,7 +119,8 @@ async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) 
                 await app.state.journal.start()
             await app.state.auth.start()
             await engine.start()
-        app.state.preset = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
+        choice = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
+        app.state.preset, app.state.preset_label = choice.preset, choice.label
     except TimeoutError as error:
         late = ConfigError(f"The engine was not ready after {patience_s or 0:g} s: raise WAIT_VLLM_ATTEMPTS.")
         on_settled(error if patience_s is None else late)

@@ -9,14 +9,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, TypeVar
 
 import typer
 
-from kodify import journal_export, terminal
+from kodify import journal_export, journal_report, terminal
+from kodify.db import acceptance as views
+from kodify.db.acceptance import AcceptanceReader
 from kodify.db.journal_queries import Group, JournalReader, now, reading
 from kodify.db.places import journal_database
 from kodify.errors import ConfigError, KodifyError
@@ -28,6 +30,9 @@ app = typer.Typer(help="The journal of API requests.", no_args_is_help=True)
 FOLLOW_S = 1.0
 LATE_S = 15.0
 GROUPS: tuple[Group, ...] = ("day", "model", "user", "route")
+VIEW_GROUPS: tuple[views.Group, ...] = ("day", "language", "model", "user")
+Figures = dict[str, list[dict[str, Any]]]
+Name = TypeVar("Name", bound=str)
 _AGE = re.compile(r"^(\d{1,6})([smhdw])$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -104,20 +109,32 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Print requests, tokens, users, times and errors, by day, model, user and route."""
-    groups = [group for group in GROUPS if by in (None, group)]
-    if not groups:
-        terminal.refuse(KodifyError(f"--by {by}: it must be {', '.join(GROUPS)}."))
-        raise typer.Exit(1)
+    groups = _groups(by, GROUPS)
     start, end = moment(since), moment(until) if until else now()
     with _journal() as journal:
-        found: dict[str, list[dict[str, Any]]] = {"all": journal.stats(start, end, None)}
+        found: Figures = {"all": journal.stats(start, end, None)}
         found |= {group: journal.stats(start, end, group) for group in groups}
-    if as_json:
-        shown = {"since": start.isoformat(), "until": end.isoformat()}
-        typer.echo(json.dumps(shown | {k: [journal_export.plain(row) for row in rows] for k, rows in found.items()}))
-        return
-    for group, rows in found.items():
-        typer.echo(_figures_table(group, rows))
+    _print_figures(found, start, end, as_json, journal_report.stats)
+
+
+@app.command()
+def acceptance(
+    since: Since = "7d",
+    until: Until = None,
+    by: Annotated[str | None, typer.Option(help="day, language, model or user; unset: each of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what became of completions: shown, accepted, dismissed, by day, language, model and user.
+
+    A completion of which a line was accepted counts with all of its lines.
+    """
+    groups = _groups(by, VIEW_GROUPS)
+    start, end = moment(since), moment(until) if until else now()
+    with _journal() as journal:
+        reader = AcceptanceReader.of(journal)
+        found: Figures = {"all": reader.acceptance(start, end, None)}
+        found |= {group: reader.acceptance(start, end, group) for group in groups}
+    _print_figures(found, start, end, as_json, journal_report.acceptance)
 
 
 @app.command()
@@ -125,7 +142,8 @@ def prune(
     older_than: Annotated[str, typer.Option(help="An age (90d, 52w) or a moment.")],
     content: Annotated[bool, typer.Option("--content", help="Empty requests' and answers' texts, keep rows.")] = False,
 ) -> None:
-    """Drop the months all of whose entries are older; with --content only empty what was said."""
+    """Drop the months all of whose entries are older, and delete older views of completions; with --content only empty
+    what was said."""
     limit = moment(older_than)
 
     async def work() -> str:
@@ -135,7 +153,9 @@ def prune(
             if content:
                 return f"{await writer.empty_before(limit)} entries emptied"
             dropped = await writer.drop_before(limit)
-            return f"dropped: {', '.join(dropped)}" if dropped else "no month is wholly older"
+            deleted = await writer.delete_views_before(limit)
+            done = f"dropped: {', '.join(dropped)}" if dropped else "no month is wholly older"
+            return f"{done}\n{deleted} views of completions deleted" if deleted else done
         finally:
             await writer.stop()
 
@@ -201,52 +221,25 @@ def _print_lines(rows: list[dict[str, Any]], as_json: bool, *, head: bool) -> No
         for row in rows:
             typer.echo(json.dumps(journal_export.plain(row), ensure_ascii=False))
         return
-    if head:
-        typer.echo(_line("WHEN (UTC)", "WHO", "REQUEST", "MODEL", "CODE", "TOKENS", "TTFT", "TOOK", "ID"))
-    for row in rows:
-        typer.echo(
-            _line(
-                f"{row['request_dt']:%Y-%m-%d %H:%M:%S}",
-                row["username"] or row["user"] or "–",
-                row["type"],
-                row["model"] or "–",
-                str(row["status_code"]),
-                f"{_number(row['prompt_tokens'])} → {_number(row['completion_tokens'])}",
-                _milliseconds(row["ttft_ms"]),
-                _milliseconds(row["duration_ms"]),
-                str(row["id"]),
-            )
-        )
+    for line in journal_report.lines(rows, head=head):
+        typer.echo(line)
 
 
-def _line(when: str, who: str, what: str, model: str, code: str, tokens: str, ttft: str, took: str, name: str) -> str:
-    cells = (f"{who:<24}", f"{what:<25}", f"{model:<16}", f"{code:>4}", f"{tokens:>13}", f"{ttft:>8}", f"{took:>8}")
-    return f"{when:<19}  {'  '.join(cells)}  {name}"
+def _groups(by: str | None, known: Sequence[Name]) -> list[Name]:
+    """The one that was asked for, or all. Exits with a sentence where there is no such one."""
+    groups = [group for group in known if by in (None, group)]
+    if not groups:
+        terminal.refuse(KodifyError(f"--by {by}: it must be {', '.join(known)}."))
+        raise typer.Exit(1)
+    return groups
 
 
-def _figures_table(group: str, rows: list[dict[str, Any]]) -> str:
-    head = ("BY " + group.upper() if group != "all" else "ALL", "REQUESTS", "ERRORS", "CANCELLED", "USERS",
-            "TOKENS IN", "TOKENS OUT", "TTFT p50/p95/p99", "TOOK p50/p95/p99")  # fmt: skip
-    cells = [
-        (
-            "" if group == "all" else str(row["key"] if row["key"] is not None else "–"),
-            *(f"{row[name]:,}" for name in ("requests", "errors", "cancelled", "users")),
-            *(f"{row[name]:,}" for name in ("prompt_tokens", "completion_tokens")),
-            *(
-                " / ".join(_milliseconds(row[f"{name}_{share}_ms"]) for share in ("p50", "p95", "p99"))
-                for name in ("ttft", "duration")
-            ),
-        )
-        for row in rows
-    ] or [("no entries", *[""] * 8)]
-    return "\n".join(terminal.table([head, *cells], right=range(1, 9))) + "\n"
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f} ms" if value < 9_999.5 else f"{value / 1e3:,.0f} s"
+def _print_figures(
+    found: Figures, start: datetime, end: datetime, as_json: bool, render: Callable[[str, list[dict[str, Any]]], str]
+) -> None:
+    if as_json:
+        shown = {"since": start.isoformat(), "until": end.isoformat()}
+        typer.echo(json.dumps(shown | {k: [journal_export.plain(row) for row in rows] for k, rows in found.items()}))
+        return
+    for group, rows in found.items():
+        typer.echo(render(group, rows))

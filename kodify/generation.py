@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from kodify.engine.base import Engine, Job
+from kodify.engine.base import Engine, Job, Sink, Ticket
 from kodify.journal import Record
 from kodify.metrics import Metrics
 from kodify.recording import Recorder, Told
@@ -19,6 +19,12 @@ class Answer(Told, Protocol):
     failed: bool
 
 
+class Narrowed(Sink, Protocol):
+    """A sink that hands on to the answer, and may know before the engine that it is whole."""
+
+    def bind(self, ticket: Ticket) -> None: ...
+
+
 async def run(
     engine: Engine,
     job: Job,
@@ -26,15 +32,18 @@ async def run(
     client_left: Callable[[], Awaitable[None]],
     metrics: Metrics,
     record: Record | None = None,
+    narrowed: Narrowed | None = None,
 ) -> None:
     """Returns when the client has its answer or has left; then nothing of the job runs on.
 
     `client_left()` must return on both: the watch is one wait for a request, not a second task. `record` is the
-    request's in the journal, which ends with the answer.
+    request's in the journal, which ends with the answer. `narrowed` stands before the answer.
     """
     started = time.monotonic()
     recorder = None if record is None else Recorder(answer, record, job)
-    ticket = await engine.submit(job, answer)
+    ticket = await engine.submit(job, narrowed or answer)
+    if narrowed is not None:
+        narrowed.bind(ticket)
     cut = False
     try:
         await client_left()

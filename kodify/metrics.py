@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -10,6 +12,10 @@ from prometheus_client.registry import Collector
 
 from kodify import __version__
 
+CompletionKind = Literal["answered", "shown", "accepted", "dismissed"]
+MOST_NAMES = 100
+OTHER, UNKNOWN = "other", "unknown"
+_LANGUAGE = re.compile(r"[a-z0-9+#-]{1,32}")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -46,6 +52,15 @@ class Metrics:
             "From a job's submission to its first text.",
             buckets=_SECONDS,
             registry=self.registry,
+        )
+        self.completions_cached = Counter(
+            "kodify_completions_cached", "Editors' completions given again without the engine.", registry=self.registry
+        )
+        self.completions_superseded = Counter(
+            "kodify_completions_superseded", "Editors' completions ended by newer ones.", registry=self.registry
+        )
+        self.completions_late = Counter(
+            "kodify_completions_late", "Editors' completions cut at their deadline.", registry=self.registry
         )
         cache = Counter("kodify_auth_cache", "Tokens looked up, by result.", ["result"], registry=self.registry)
         self.auth_cache_hits, self.auth_cache_misses = cache.labels("hit"), cache.labels("miss")
@@ -118,3 +133,59 @@ class JournalMetrics(Collector):
         }
         for name, (meaning, value) in gauges.items():
             Gauge(f"kodify_journal_{name}", meaning, registry=self._registry).set_function(value)
+
+
+def plain_language(name: str) -> str:
+    """A language as clients name it, where it looks like one."""
+    lower = name.lower()
+    return lower if _LANGUAGE.fullmatch(lower) else OTHER
+
+
+class CompletionMetrics(Collector):
+    """What became of completions, by language and model. However many names clients make up, the series stay few."""
+
+    def __init__(self, registry: CollectorRegistry, language: Callable[[str], str] = plain_language) -> None:
+        """`language`: the name by which one is counted."""
+        self._language = language
+        self._dropped: Callable[[], float] = lambda: 0
+        registry.register(self)
+        meanings: dict[CompletionKind, str] = {
+            "answered": "Completions answered.",
+            "shown": "Views of completions that editors showed.",
+            "accepted": "Views of which something was accepted.",
+            "dismissed": "Views that were dismissed.",
+        }
+        self._counters = {
+            kind: Counter(f"kodify_completions_{kind}", meaning, ["language", "model"], registry=registry)
+            for kind, meaning in meanings.items()
+        }
+        self._series: dict[tuple[CompletionKind, str, str], Counter] = {}
+        self._languages: set[str] = set()
+        self._models: set[str] = set()
+
+    def count(self, kind: CompletionKind, language: str | None, model: str | None) -> None:
+        """None where it is unknown."""
+        key = (
+            kind,
+            _named(self._languages, self._language(language)) if language else UNKNOWN,
+            _named(self._models, model) if model else UNKNOWN,
+        )
+        if (counter := self._series.get(key)) is None:
+            counter = self._series[key] = self._counters[kind].labels(*key[1:])
+        counter.inc()
+
+    def watch(self, *, dropped: Callable[[], float]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        meaning = "Events of completions that the journal's database has not taken."
+        yield CounterMetricFamily("kodify_completion_events_dropped", meaning, value=self._dropped())
+
+
+def _named(known: set[str], name: str) -> str:
+    """The first names stay, what comes after them is another."""
+    if name not in known:
+        if len(known) >= MOST_NAMES:
+            return OTHER
+        known.add(name)
+    return name

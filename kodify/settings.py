@@ -55,6 +55,23 @@ class Settings(BaseSettings):
         alias="COMPLETIONS_PREPROCESSING_CONFIG",
         description="Fill-in-the-middle preset (JSON). Unset: found from the model's tokenizer.",
     )
+    completion_deadline_s: float = Field(
+        5.0,
+        alias="COMPLETION_DEADLINE_S",
+        gt=0,
+        description="Seconds after which an editor's completion is what there is of it by then.",
+    )
+    completion_supersede: bool = Field(
+        True,
+        alias="COMPLETION_SUPERSEDE",
+        description="A newer completion of the same person and document ends the older one.",
+    )
+    completion_cache: int = Field(
+        2000,
+        alias="COMPLETION_CACHE",
+        ge=0,
+        description="Documents whose latest completions are kept for two minutes, to be given again; 0 for none.",
+    )
     max_n: int = Field(10, alias="MAX_N", ge=1, description="Largest `n` and `best_of` of a request.")
 
     # the server
@@ -223,6 +240,10 @@ class Settings(BaseSettings):
         if path is None:
             return settings
         settings._file = read_config_file(Path(path))
+        tabby = settings.file.tabby.model_name
+        if tabby is not None and settings.model is None and tabby not in settings.served_names:
+            served = ", ".join(settings.served_names)
+            raise ConfigError(f"{path}: tabby.model_name is {tabby}, which is not served here: {served}.")
         return settings
 
     @property

@@ -94,7 +94,7 @@ def started_block(settings: Settings, facts: EngineFacts, state: Any, seconds: f
         "model": f"{', '.join(facts.names)}  ({facts.path})",
         "device": f"{facts.device}, {facts.details.get('dtype', '')}, {facts.details.get('parallel', '')}",
         "KV cache": f"{facts.kv_cache_tokens:,} tokens, context {facts.context_tokens:,}",
-        "FIM": state.preset.name if state.preset is not None else "none: the model has no such tokens",
+        "FIM": state.preset_label,
         "auth": state.auth.label,
         "journal": state.journal.label if state.journal is not None else "off",
         "address": address,

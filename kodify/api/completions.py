@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kodify.api import tabby
 from kodify.api.body import read_json
 from kodify.api.completion_answer import CompletionStream, CompletionWhole, Wishes
+from kodify.api.fill import BEFORE_CHATS, cutter, prompt_ids
 from kodify.api.middleware import new_id
 from kodify.api.models import find_engine
 from kodify.api.streaming import Encoder, respond
+from kodify.autocomplete.trimming import Trimming
 from kodify.engine.base import Engine, Job
 from kodify.errors import BadRequestError
 from kodify.preprocess import fim, ranges
+from kodify.preprocess.hole import Hole, read_newlines
+from kodify.preprocess.presets import Preset
 
 
 async def create(request: Request) -> Response:
     body = await read_json(request)
+    if tabby.is_tabby(body):
+        return await tabby.complete(request, body)
     engine = find_engine(request, body.get("model"))
     wanted = engine.parse_completion(body)
     max_n = request.app.state.settings.max_n
     ranges.check(wanted, max_n)
     keep = wanted.n or 1
     wanted.n = ranges.best_of(body, wanted, max_n)
-    if wanted.suffix is not None:
-        await _fill_in_the_middle(wanted, engine, request.app.state.preset)
     with_logprobs = wanted.logprobs is not None
+    holes: list[Hole] = []
+    if wanted.suffix is not None:
+        holes = await _fill_in_the_middle(wanted, engine, request.app.state.preset)
     if wanted.n > keep and not with_logprobs:
         wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
+    streams = bool(wanted.stream)
+    trims = bool(holes) and wanted.logprobs is None
+    if trims:
+        wanted.stream = True  # the engine's text is looked at as it comes
     job = await engine.completion_job(wanted, f"cmpl-{new_id()}")
     wishes = _wishes(wanted, engine, job, keep=keep, with_logprobs=with_logprobs)
-    encoder: Encoder = CompletionStream(job, wishes) if wanted.stream else CompletionWhole(job, wishes)
-    return respond(request, engine, job, encoder)
+    encoder: Encoder = CompletionStream(job, wishes) if streams else CompletionWhole(job, wishes)
+    if holes:
+        job = replace(job, priority=BEFORE_CHATS)
+    response = respond(request, engine, job, encoder)
+    if trims:
+        preset, each = request.app.state.preset, job.choices
+        response.narrowed = Trimming(
+            encoder,
+            each * len(holes),
+            lambda index: cutter(preset, holes[index // each]),
+            streams=streams,
+            crlf=any(hole.crlf for hole in holes),
+        )
+    return response
 
 
 def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: bool) -> Wishes:
@@ -56,7 +80,7 @@ def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: 
     )
 
 
-async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | None) -> None:
+async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: Preset | None) -> list[Hole]:
     """Puts prefix and suffix into one prompt; the model's stops for it are added to the request's."""
     prompts = [wanted.prompt] if isinstance(wanted.prompt, str) else wanted.prompt or []
     if preset is None:
@@ -68,13 +92,9 @@ async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: fim.Preset | 
     if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise BadRequestError("suffix needs the prompt as text.", param="suffix")
     budget = engine.facts.context_tokens - (wanted.max_tokens or 16)
-    vocabulary = engine.vocabulary
-    if sum(map(len, prompts)) + len(wanted.suffix) * len(prompts) <= vocabulary.quick_characters:
-        wanted.prompt = [fim.fill_in_the_middle(preset, vocabulary, p, wanted.suffix, budget) for p in prompts]
-    else:
-        wanted.prompt = [
-            await asyncio.to_thread(fim.fill_in_the_middle, preset, vocabulary, p, wanted.suffix, budget)
-            for p in prompts
-        ]
+    crlf, (suffix, *before) = read_newlines(wanted.suffix, *prompts)
+    holes = [Hole(prefix, suffix, crlf=crlf) for prefix in before]
+    wanted.prompt = [await prompt_ids(preset, engine, hole, budget) for hole in holes]
     wanted.suffix = None
     wanted.stop_token_ids = [*(wanted.stop_token_ids or ()), *fim.stop_ids(preset, engine.vocabulary)]
+    return holes

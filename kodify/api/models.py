@@ -26,8 +26,9 @@ def ready_engine(request: Request) -> Engine:
 
 
 def find_engine(request: Request, model: Any) -> Engine:
-    """The engine that serves `model`. What is no name at all is left to the request's validation."""
+    """The engine that serves `model`; an empty name is the default's. What is no name at all is left to the request's
+    validation."""
     engine = ready_engine(request)
-    if isinstance(model, str) and model not in engine.facts.names:
+    if isinstance(model, str) and model and model not in engine.facts.names:
         raise NotFoundError(f'The model "{model[:200]}" does not exist.', param="model")
     return engine

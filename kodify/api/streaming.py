@@ -116,6 +116,7 @@ class GeneratedResponse(Response):
         self.encoder = encoder
         self.metrics = metrics
         self.background = None
+        self.narrowed: generation.Narrowed | None = None
 
     @property
     def tokens_used(self) -> int:
@@ -134,7 +135,8 @@ class GeneratedResponse(Response):
                 pass
 
         try:
-            await generation.run(self.engine, self.job, self.encoder, client_left, self.metrics, record_of(scope))
+            record = record_of(scope)
+            await generation.run(self.engine, self.job, self.encoder, client_left, self.metrics, record, self.narrowed)
         finally:
             if not self.encoder.finished:
                 outlet.abandon()

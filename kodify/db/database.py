@@ -171,6 +171,9 @@ class Database:
                 _conninfo(maintenance), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
             ) as connection:
                 if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None:
+                    with contextlib.suppress(psycopg.OperationalError):
+                        self.blocking_connection().close()  # another replica has just made it
+                        return
                     raise UnreachableError(f"{place} can't be reached: {reason}", passes=passes)
                 if not make:
                     raise ConfigError(f"{place} does not exist: run `kodify migrate`, or set RUN_MIGRATIONS=1.")

@@ -8,26 +8,26 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy.exc
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from kodify.db import journal_rows, migrations
-from kodify.db.database import CONNECT_TIMEOUT_S, KEEPALIVE, Database, UnreachableError
+from kodify.db import acceptance, journal_rows, migrations
+from kodify.db.acceptance import ViewWriter
+from kodify.db.database import Database, UnreachableError
+from kodify.db.journal_connection import OwnConnection, RowsRefused, reason, refuse, unavailable
 from kodify.db.journal_tables import SCHEMA
-from kodify.errors import ConfigError, KodifyError, UnavailableError
+from kodify.errors import ConfigError, UnavailableError
+
+__all__ = ["Config", "JournalWriter", "RowsRefused", "partition_name"]
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-WRITE_TIMEOUT_S = 30
 COPY_BYTES = 256 * 1024
-# SQLSTATE classes that say something of the rows (cardinality, data, integrity, check option, limits of the program, a
-# trigger's own exception, an allocation that is too large); every other one says that the database can't take any.
-OF_ROWS = ("21", "22", "23", "44", "54", "P0", "XX")
 LOCK_TIMEOUT = "lock_timeout = '5s'"  # who reads for long must not stop those who write
 UPKEEP_LOCK = 0x6B6F6469  # one replica at a time
 
@@ -46,10 +46,6 @@ _PARTITIONS = (
 )
 
 
-class RowsRefused(Exception):
-    """PostgreSQL says that a row of the batch can't be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Config:
     """A configuration that rows refer to by its id."""
@@ -66,7 +62,9 @@ class JournalWriter:
         self._database = database
         self._migrate = migrate
         self._prepared = False
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._preparing = asyncio.Lock()
+        self._connection = OwnConnection(database)
+        self.views = ViewWriter(database, self.make_sure_it_is_prepared)
         self._months: set[tuple[int, int]] = set()
         self._configs: set[int] = set()
 
@@ -86,13 +84,24 @@ class JournalWriter:
                 raise
             raise UnavailableError(error.message) from None
         except sqlalchemy.exc.DBAPIError as error:
-            reason = _reason(error.orig or error)
+            why = reason(error.orig or error)
             if isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)):
-                raise UnavailableError(reason) from None
-            raise ConfigError(f"The journal's tables can't be made or read: {reason}.") from None
+                raise UnavailableError(why) from None
+            raise ConfigError(f"The journal's tables can't be made or read: {why}.") from None
         except Exception as error:
-            _unavailable(error)
+            unavailable(error)
         self._prepared = True
+
+    async def make_sure_it_is_prepared(self) -> None:
+        """Where the database was away at the start. Raises UnavailableError, whatever is wrong."""
+        if self._prepared:
+            return
+        async with self._preparing:
+            if not self._prepared:
+                try:
+                    await self.prepare()
+                except ConfigError as error:
+                    raise UnavailableError(error.message) from None
 
     def _prepare(self) -> None:
         self._database.find(make=self._migrate)
@@ -111,11 +120,7 @@ class JournalWriter:
 
     async def write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
         """All of them or none; those that are there already stay. Raises RowsRefused."""
-        if not self._prepared:
-            try:
-                await self.prepare()
-            except ConfigError as error:
-                raise UnavailableError(error.message) from None
+        await self.make_sure_it_is_prepared()
         try:
             await self._try(rows, configs)
         except psycopg.errors.IntegrityError:  # somebody may have dropped a partition or a configuration: once more
@@ -123,20 +128,17 @@ class JournalWriter:
             try:
                 await self._try(rows, {**_unknown(rows), **configs})
             except Exception as error:
-                _refuse(error)
+                refuse(error)
         except Exception as error:
-            _refuse(error)
+            refuse(error)
 
     async def _try(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._write(rows, configs)
-        except BaseException:
-            await self._clear()
-            raise
+        async with self._connection.attempt() as connection:
+            await self._write(connection, rows, configs)
 
-    async def _write(self, rows: Sequence[bytes], configs: Mapping[int, Config]) -> None:
-        connection = await self._connected()
+    async def _write(
+        self, connection: psycopg.AsyncConnection[Any], rows: Sequence[bytes], configs: Mapping[int, Config]
+    ) -> None:
         await self._make_room(connection, rows, configs)
         try:
             await self._copy(connection, _COPY, rows)  # one statement, and so one transaction
@@ -196,12 +198,12 @@ class JournalWriter:
             )
 
     async def upkeep(self, row_days: int | None, content_days: int | None) -> None:
-        """Makes the next month's partition, drops months whose rows are all older than `row_days`, empties contents
-        older than `content_days`. One replica does it, the others go by."""
+        """Makes the next month's partition, drops months whose rows are all older than `row_days`, and completions'
+        views that are, empties contents older than `content_days`. One replica does it, the others go by."""
         try:
             if not self._prepared:
                 raise UnavailableError
-            async with await self._open() as connection:
+            async with await self._connection.open() as connection:
                 locked = await (
                     await connection.execute("SELECT pg_try_advisory_lock(%s)", [UPKEEP_LOCK + 1])
                 ).fetchone()
@@ -212,18 +214,24 @@ class JournalWriter:
                 following = _next((now.year, now.month))
                 await self._make_partition(connection, (following.year, following.month))
                 if row_days is not None:
-                    dropped = await _drop_before(connection, now - timedelta(days=row_days))
+                    oldest = now - timedelta(days=row_days)
+                    dropped = await _drop_before(connection, oldest)
                     self._months.clear()
                     if dropped:
                         log.info("the journal's months %s were dropped", ", ".join(dropped))
+                    await acceptance.delete_before(connection, oldest)
                 if content_days is not None:
                     await _empty_before(connection, now - timedelta(days=content_days))
         except Exception as error:
-            _unavailable(error)
+            unavailable(error)
 
     async def drop_before(self, moment: datetime) -> list[str]:
         """Drops the months all of whose rows are older; returns their partitions' names."""
         return await self._work(_drop_before, moment)
+
+    async def delete_views_before(self, moment: datetime) -> int:
+        """Deletes completions' views whose first event is older; returns how many."""
+        return await self._work(acceptance.delete_before, moment)
 
     async def empty_before(self, moment: datetime) -> int:
         """Empties `request` and `response` of older rows; returns how many."""
@@ -233,47 +241,16 @@ class JournalWriter:
         self, work: Callable[[psycopg.AsyncConnection[Any], datetime], Awaitable[Result]], moment: datetime
     ) -> Result:
         try:
-            async with await self._open() as connection:
+            async with await self._connection.open() as connection:
                 await connection.execute(f"SET {LOCK_TIMEOUT}")
                 return await work(connection, moment)
         except Exception as error:
-            _unavailable(error)
-
-    async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                await connection.close()
+            unavailable(error)
 
     async def stop(self) -> None:
-        await self.close()
+        await self.views.close()
+        await self._connection.close()
         await self._database.close()
-
-    async def _clear(self) -> None:
-        """After a failure: out of the transaction, or away with the connection."""
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            async with asyncio.timeout(1):
-                await connection.execute("ROLLBACK")
-        except Exception:
-            await self.close()
-
-    async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = await self._open()
-        return self._connection
-
-    async def _open(self) -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(
-            self._database.conninfo,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            client_encoding="utf8",
-            options="-c client_min_messages=warning -c statement_timeout=0",
-            **KEEPALIVE,
-        )
 
 
 async def _drop_before(connection: psycopg.AsyncConnection[Any], moment: datetime) -> list[str]:
@@ -324,21 +301,3 @@ def _month_of(partition: str) -> tuple[int, int] | None:
 def _next(month: tuple[int, int]) -> datetime:
     year, number = month
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-
-
-def _refuse(error: Exception) -> NoReturn:
-    if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in OF_ROWS:
-        raise RowsRefused(_reason(error)) from None
-    _unavailable(error)
-
-
-def _unavailable(error: Exception) -> NoReturn:
-    if isinstance(error, KodifyError):
-        raise error
-    if isinstance(error, (psycopg.Error, OSError, TimeoutError)):
-        raise UnavailableError(_reason(error)) from None
-    raise error
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -76,6 +76,30 @@ class JournalEntry(_Base, table=True):
     cancelled: bool = Field(sa_column=Column(Boolean, nullable=False))
 
 
+class CompletionView(_Base, table=True):
+    """What became of a completion that an editor showed; `seen_at` is the moment of its first event."""
+
+    __tablename__ = "completion_views"
+    __table_args__ = (
+        PrimaryKeyConstraint("completion_id", "choice_index", "view_id"),
+        Index("ix_completion_views_seen_at", "seen_at"),
+    )
+    completion_id: str = Field(sa_column=Column(Text, nullable=False))
+    choice_index: int = Field(sa_column=Column(Integer, nullable=False))
+    view_id: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=text("''")))
+    username: str | None = Field(sa_column=Column(Text))
+    language: str | None = Field(sa_column=Column(Text))
+    model: str | None = Field(sa_column=Column(Text))
+    shown_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    accepted_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    dismissed_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    elapsed_ms: int | None = Field(sa_column=Column(Integer))
+    select_kind: str | None = Field(sa_column=Column(Text))
+    characters: int | None = Field(sa_column=Column(Integer))
+    lines: int | None = Field(sa_column=Column(Integer))
+    seen_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
 SCHEMA = Schema(
     metadata=_mapped.metadata,
     schema=None,

@@ -62,13 +62,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request, ready to run: `choices` answers for each prompt. `plan` is the engine's own."""
+    """One request, ready to run: `choices` answers for each prompt. `plan` is the engine's own.
+
+    `priority`: where the engine has to choose, the lower number goes first. `tells_cached`: its first and its last
+    deltas say how many of the prompt's tokens the engine had, whatever the configuration says.
+    """
 
     id: str
     model: str
     prompts: tuple[Prompt, ...]
     choices: int = 1
     plan: Any = field(default=None, repr=False)
+    priority: int = 0
+    tells_cached: bool = False
 
     @property
     def prompt_tokens(self) -> int:
@@ -115,8 +121,11 @@ class Vocabulary(Protocol):
     def token_id(self, token: str) -> int | None:
         """The id of a token of this exact text, None where the tokenizer has no such single token."""
 
-    def encode_plain(self, text: str) -> list[int]:
-        """Token ids of text in which nothing is a control token, whatever it reads like."""
+    def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
+        """Token ids of text in which nothing is a control token, whatever it reads like.
+
+        `continues`: without the leading space that some tokenizers begin a text with.
+        """
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids, control tokens included."""

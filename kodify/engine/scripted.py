@@ -50,7 +50,7 @@ class CharacterVocabulary:
             return 0x110000 + self.markers.index(token)
         return ord(token) if len(token) == 1 else None
 
-    def encode_plain(self, text: str) -> list[int]:
+    def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
         return [ord(character) for character in text]
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -94,7 +94,9 @@ class ScriptedEngine:
         return self._job(request, job_id, [text])
 
     async def completion_job(self, request: Any, job_id: str) -> Job:
-        prompts = request.prompt if isinstance(request.prompt, list) else [request.prompt]
+        prompts = request.prompt
+        if isinstance(prompts, str) or all(isinstance(prompt, int) for prompt in prompts):
+            prompts = [prompts]
         return self._job(request, job_id, prompts)
 
     def _job(self, request: Any, job_id: str, prompts: Sequence[Any]) -> Job:

@@ -47,6 +47,8 @@ def prepare_environment(settings: Settings) -> None:
         )
     # Kodify is for closed networks: nothing of a run is reported to vLLM's makers.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # Four stop strings a request are too few for editors' completions.
+    os.environ.setdefault("VLLM_MAX_STOP_STRINGS", "64")
     # Lets a CPU engine run its model in the EngineCore process: one process less, half the start.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if is_local_path(settings.model_path):
@@ -91,6 +93,8 @@ def engine_arguments(settings: Settings) -> tuple[Any, ServingFlags]:
         values["dtype"] = settings.dtype
     if "gpu_memory_utilization" not in given:
         values["gpu_memory_utilization"] = settings.gpuutil
+    if "scheduling_policy" not in given:
+        values["scheduling_policy"] = "priority"  # completions go before chats
     if settings.log_level != "debug":
         values["use_tqdm_on_load"] = False
     # Compiling takes longer than everything else about the built-in model, and needs a compiler on the host.

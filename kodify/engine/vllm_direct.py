@@ -23,7 +23,7 @@ from vllm.v1.engine.output_processor import RequestState
 from kodify.engine.base import Delta, Job, Prompt, Sink
 from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
-from kodify.engine.vllm_plan import Plan
+from kodify.engine.vllm_plan import Plan, effective_priority
 from kodify.errors import EngineFailedError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -115,10 +115,11 @@ class DirectState(RequestState):  # type: ignore[misc]
         channel.ended = finish_reason is not None
         if channel.closed:
             return
+        cached = self.num_cached_tokens if channel.show_cached else None
         if finish_reason is None:
             if not channel.whole:
                 text = self.detokenizer.get_next_output_text(False, True)
-                channel.emit(Delta(channel.index, text, new_token_ids))
+                channel.emit(Delta(channel.index, text, new_token_ids, cached_tokens=cached))
             return
         if finish_reason is FinishReason.ABORT:
             return channel.fail(UnavailableError("The request was aborted. Please try again later"))
@@ -133,7 +134,7 @@ class DirectState(RequestState):  # type: ignore[misc]
                 token_ids=detokenizer.output_token_ids if channel.whole else new_token_ids,
                 finish_reason=str(finish_reason),
                 stop_reason=stop_reason,
-                cached_tokens=self.num_cached_tokens if channel.show_cached else None,
+                cached_tokens=cached,
             )
         )
         channel.closed = True
@@ -222,16 +223,16 @@ class DirectPath:
             self.abort([request_id for request_id, _ in running])
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def full_request(self, request_id: str, plan: Plan, position: int) -> Any:
+    def full_request(self, request_id: str, plan: Plan, position: int, priority: int) -> Any:
         return self._engine.input_processor.process_inputs(
             request_id,
             plan.inputs[position],
             plan.sampling[position],
             supported_tasks=self._supported_tasks,
-            priority=getattr(plan.request, "priority", 0),
+            priority=priority,
         )
 
-    def common_request(self, request_id: str, plan: Plan, position: int) -> EngineCoreRequest:
+    def common_request(self, request_id: str, plan: Plan, position: int, priority: int) -> EngineCoreRequest:
         """What `process_inputs` makes of a plain text prompt, without the checks that CommonReader has made and
         without copying the parameters, which are this request's alone."""
         processor, params, engine_input = self._engine.input_processor, plan.sampling[position], plan.inputs[position]
@@ -247,13 +248,15 @@ class DirectPath:
             lora_request=None,
             cache_salt=None,
             data_parallel_rank=None,
+            priority=priority,
         )
 
     def _register(self, job: Job, plan: Plan, position: int, prompt: Prompt, sink: Sink, ticket: DirectTicket) -> Any:
         engine = self._engine
         outputs = engine.output_processor
         request_id = job.id if len(job.prompts) == 1 else f"{job.id}-{position}"
-        request = (self.common_request if plan.common else self.full_request)(request_id, plan, position)
+        make = self.common_request if plan.common else self.full_request
+        request = make(request_id, plan, position, effective_priority(job))
         for name, value in self._parsers.engine_kwargs(plan, prompt).items():
             if value is not None:
                 setattr(request, name, value)
@@ -264,7 +267,7 @@ class DirectPath:
             position,
             self._parsers.build(plan, prompt),
             whole=not plan.streamed,
-            show_cached=self._show_cached_tokens,
+            show_cached=self._show_cached_tokens or job.tells_cached,
         )
         primed = request
         if len(prompt.token_ids) > PRIMING_TOKENS:

@@ -10,7 +10,7 @@ from kodify.engine.base import Delta, Job, Prompt, Sink
 from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_logprobs import convert, convert_prompt
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
-from kodify.engine.vllm_plan import Plan
+from kodify.engine.vllm_plan import Plan, effective_priority
 from kodify.errors import EngineFailedError, UnavailableError
 
 
@@ -59,11 +59,11 @@ class Generator:
                 plan.inputs[position],
                 plan.sampling[position],
                 request_id,
-                priority=getattr(plan.request, "priority", 0),
+                priority=effective_priority(job),
                 **extra,
             )
             async for output in outputs:
-                for delta in self._deltas(output, position * job.choices, plan, prompt, parsers):
+                for delta in self._deltas(output, position * job.choices, job, prompt, parsers):
                     sink.emit(delta)
         except asyncio.CancelledError:
             raise
@@ -74,8 +74,9 @@ class Generator:
                     other.cancel()
 
     def _deltas(
-        self, output: Any, first_index: int, plan: Plan, prompt: Prompt, parsers: Sequence[ChoiceParser | None]
+        self, output: Any, first_index: int, job: Job, prompt: Prompt, parsers: Sequence[ChoiceParser | None]
     ) -> list[Delta]:
+        plan: Plan = job.plan
         tokenizer = self._engine.get_tokenizer() if plan.top_logprobs is not None else None
         prompt_logprobs = None
         if output.prompt_logprobs is not None:
@@ -101,7 +102,7 @@ class Generator:
                 logprobs=logprobs,
                 prompt_logprobs=prompt_logprobs,
                 cumulative_logprob=choice.cumulative_logprob,
-                cached_tokens=output.num_cached_tokens if self._show_cached_tokens else None,
+                cached_tokens=output.num_cached_tokens if self._show_cached_tokens or job.tells_cached else None,
             )
             parser = parsers[choice.index]
             deltas.append(delta if parser is None else parser.parse(delta, whole=not plan.streamed))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from kodify.engine.vllm_tokenizer import PlainTokenizer
+
+# Merges with nothing, so that a text after it is encoded as if it went on from another one: both vendors whose
+# formats need that (Meta, Mistral) use this character for it.
+ANCHOR = "☺"
 
 
 class TokenizerVocabulary:
@@ -16,34 +20,69 @@ class TokenizerVocabulary:
         self._tokenizer = tokenizer
         self._plain = PlainTokenizer(tokenizer) if hasattr(tokenizer, "_tokenizer") else None
         self.quick_characters = self._plain.quick_characters if self._plain is not None else 0
-        self._added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
-        longest_first = sorted(self._added, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._control: re.Pattern[str] | None = None
+        if hasattr(tokenizer, "added_tokens_decoder"):
+            self._added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
+            longest_first = sorted(self._added, key=len, reverse=True)
+            self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            self._names: dict[int, str] | None = None
+        else:  # Mistral's own, which reads no control token out of a text
+            self._added = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+            self._names = {index: text for text, index in self._added.items()}
+        self._anchor = self._encode(ANCHOR)
+        self._leading_space = self._encode("a") != self._after_anchor("a")
 
     def token_id(self, token: str) -> int | None:
         if token in self._added:
             return int(self._added[token])
+        if self._names is not None:
+            return None
         index = self._tokenizer.convert_tokens_to_ids(token)
         known = index is not None and index != self._tokenizer.unk_token_id
-        return index if known and self._tokenizer.convert_ids_to_tokens(index) == token else None
+        return index if known and self._tokenizer.convert_ids_to_tokens([index]) == [token] else None
 
-    def encode_plain(self, text: str) -> list[int]:
+    def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
         """A control token's text is cut after its first character, so that it is read as plain text."""
         ids: list[int] = []
         start = 0
-        if self._control is not None:
-            for match in self._control.finditer(text):
-                cut = match.start() + 1
-                ids += self._encode(text[start:cut])
-                start = cut
-        return ids + self._encode(text[start:])
+        while self._control is not None and (match := self._control.search(text, start)):
+            cut = match.start() + 1
+            ids += self._encode_piece(text[start:cut], continues)
+            start, continues = cut, True
+        return ids + self._encode_piece(text[start:], continues)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+        if (names := self._names) is None:
+            return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+        # Mistral's own keeps control tokens only in a listing of raw pieces.
+        return "".join(
+            names[run[0]] if run[0] in names else self._tokenizer.decode(run, skip_special_tokens=True)
+            for run in _runs(token_ids, names)
+        )
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode_piece(self, text: str, continues: bool) -> list[int]:
         if not text:
             return []
+        if not self._leading_space:
+            return self._encode(text)
+        # Not left to the tokenizer: some add no space before a text that begins with one, SentencePiece does.
+        return self._after_anchor(text if continues else " " + text)
+
+    def _after_anchor(self, text: str) -> list[int]:
+        return self._encode(ANCHOR + text)[len(self._anchor) :]
+
+    def _encode(self, text: str) -> list[int]:
         if self._plain is not None:
             return self._plain.encode(text)
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _runs(token_ids: Sequence[int], alone: Container[int]) -> list[list[int]]:
+    """Neighbours together, those of `alone` each by itself."""
+    runs: list[list[int]] = []
+    for index in token_ids:
+        if runs and index not in alone and runs[-1][0] not in alone:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kodify import __version__
 from kodify.db.journal import JournalWriter
 from kodify.db.places import journal_database
+from kodify.journal.acceptance import Acceptance, Completion, Event
 from kodify.journal.base import Entry
 from kodify.journal.journal import Journal
 from kodify.journal.record import CUT, LEFT, Record
 from kodify.journal.secrets import Mask
-from kodify.metrics import JournalMetrics, Metrics
+from kodify.metrics import CompletionMetrics, JournalMetrics, Metrics, plain_language
 from kodify.settings import Settings
 
-__all__ = ["CUT", "LEFT", "Entry", "Journal", "Record", "build", "build_writer"]
+__all__ = [
+    "CUT",
+    "LEFT",
+    "Acceptance",
+    "Completion",
+    "Entry",
+    "Event",
+    "Journal",
+    "Record",
+    "build",
+    "build_acceptance",
+    "build_writer",
+]
 
 
 def build(settings: Settings, metrics: Metrics) -> Journal | None:
@@ -33,6 +47,14 @@ def build(settings: Settings, metrics: Metrics) -> Journal | None:
         content_days=settings.logs_content_days,
         mask=Mask([api_key.get_secret_value()] if api_key is not None else []),
     )
+
+
+def build_acceptance(
+    metrics: Metrics, journal: Journal | None, language: Callable[[str], str] = plain_language
+) -> Acceptance:
+    """`language`: the name by which a client's name of one is counted."""
+    completions = CompletionMetrics(metrics.registry, language)
+    return Acceptance(completions, journal.events if journal is not None else None)
 
 
 def build_writer(settings: Settings, *, migrate: bool | None = None) -> JournalWriter:

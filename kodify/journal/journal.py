@@ -16,6 +16,7 @@ from kodify.db import journal_rows
 from kodify.db.journal import Config, JournalWriter
 from kodify.errors import UnavailableError
 from kodify.journal.base import Entry
+from kodify.journal.event_store import EventStore
 from kodify.journal.mover import Mover
 from kodify.journal.record import Record, begin
 from kodify.journal.secrets import Mask
@@ -49,6 +50,7 @@ class Journal:
         self._config = make_config(settings)
         self._spool = Spool(folder, limit_bytes, msgspec.json.encode(self._config))
         self._writer = writer
+        self.events = EventStore(writer.views)
         self._metrics = metrics
         self._with_content = with_content
         self._days = (row_days, content_days)
@@ -79,12 +81,13 @@ class Journal:
         except UnavailableError as error:
             log.warning("the journal's database can't be reached, entries wait on the disk: %s", error.message)
         self._tasks = [asyncio.create_task(self._mover.run()), asyncio.create_task(self._keep_up())]
+        self.events.start()
 
     async def stop(self) -> None:
         if self._tasks:
             moving, upkeep = self._tasks
             upkeep.cancel()
-            await self._mover.stop(moving)
+            await asyncio.gather(self._mover.stop(moving), self.events.stop())
             await asyncio.gather(upkeep, return_exceptions=True)
             self._tasks = []
         self.settle()

@@ -104,7 +104,7 @@ def test_alembics_own_command_does_it_too(place: Place, users: dict[str, object]
         subprocess.Popen([*command, "upgrade", "head"], env={**os.environ, **variables}, cwd=tmp_path) for _ in range(2)
     ]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert place.rows("SELECT version_num FROM journal_version") == [{"version_num": "0001"}]
+    assert place.rows("SELECT version_num FROM journal_version") == [{"version_num": "0002"}]
     subprocess.run(
         [*command, "-n", "users", "upgrade", "head"], env={**os.environ, **variables}, cwd=tmp_path, check=True
     )

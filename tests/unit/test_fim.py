@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kodify.engine.scripted import CharacterVocabulary
-from kodify.errors import ConfigError
 from kodify.preprocess import fim
+from kodify.preprocess.presets import PRESETS, RepositoryForm, read_preset
 
 VOCABULARY = CharacterVocabulary()
 PREFIX, SUFFIX, MIDDLE = (VOCABULARY.token_id(f"<|fim_{part}|>") or 0 for part in ("prefix", "suffix", "middle"))
-PRESET = fim.read_preset(fim.PRESETS / "qwen.json")
+PRESET = read_preset(PRESETS / "qwen.json")
 
 
 def test_the_order_of_the_preset() -> None:
@@ -52,24 +48,27 @@ def test_neither_side_starves_while_the_other_has_room() -> None:
     assert (ids.count(ord("p")), ids.count(ord("s"))) == (75, 25)
 
 
-def test_a_configured_preset_must_be_of_the_models_family(tmp_path: Path) -> None:
-    path = tmp_path / "other.json"
-    path.write_text(json.dumps({"name": "x", "prefix": "<PRE>", "suffix": "<SUF>", "middle": "<MID>"}))
-    with pytest.raises(ConfigError, match="has the marker <PRE>, which is not one token"):
-        fim.choose_preset(str(path), VOCABULARY)
-    assert fim.choose_preset(None, VOCABULARY, shipped=[path]) is None
-    path.write_text('{"name": "x", "colour": 1}')
-    with pytest.raises(ConfigError, match=r"other\.json is not valid"):
-        fim.choose_preset(str(path), VOCABULARY)
+def test_a_repositorys_files_are_told_before_the_prefix_and_only_with_them_its_path() -> None:
+    form = RepositoryForm(file="<|endoftext|>")
+    shape = PRESET.model_copy(update={"repo": form})
+    block = fim.encode_file(form, VOCABULARY, "p", "t")
+    assert block == [ord("p"), ord("\n"), ord("t")]
+    file = VOCABULARY.token_id("<|endoftext|>")
+    ids = fim.render(shape, VOCABULARY, [1], [2], [block, block], repository="r", path="q")
+    assert ids == [file, *block, file, *block, file, ord("q"), ord("\n"), PREFIX, 1, SUFFIX, 2, MIDDLE]
+    assert fim.render(shape, VOCABULARY, [1], [2], [block])[3:6] == [ord("t"), file, PREFIX]
+    assert fim.render(shape, VOCABULARY, [1], [2], repository="r", path="q") == [PREFIX, 1, SUFFIX, 2, MIDDLE]
 
 
-def test_a_model_may_bring_its_own_preset(tmp_path: Path) -> None:
-    (tmp_path / "fim.json").write_text(PRESET.model_copy(update={"name": "own"}).model_dump_json(exclude={"schema_"}))
-    chosen = [fim.choose_preset(path, VOCABULARY, str(tmp_path)) for path in (None, str(fim.PRESETS / "qwen.json"))]
-    assert [preset.name for preset in chosen if preset] == ["own", "qwen"]
+def test_blocks_without_a_repositorys_form_come_first_in_the_prefix_in_either_order() -> None:
+    plain = PRESET.model_copy(update={"repo": None})
+    assert fim.render(plain, VOCABULARY, [1], [2], [[3], [4]], path="q") == [PREFIX, 3, 4, 1, SUFFIX, 2, MIDDLE]
+    other = plain.model_copy(update={"order": "suffix-prefix-middle", "middle": None})
+    assert fim.render(other, VOCABULARY, [1], [2], [[3], [4]]) == [SUFFIX, 2, PREFIX, 3, 4, 1]
 
 
-def test_the_family_is_found_from_the_tokenizer() -> None:
-    preset = fim.choose_preset(None, VOCABULARY)
-    assert preset is not None
-    assert preset.name == "qwen"
+def test_every_marker_ends_a_completion() -> None:
+    form = RepositoryForm(file="x", name="<|file_sep|>")
+    shape = PRESET.model_copy(update={"repo": form, "stop": ("<|endoftext|>", "<|fim_middle|>", "no such token")})
+    end = VOCABULARY.token_id("<|endoftext|>")
+    assert fim.stop_ids(shape, VOCABULARY) == [end, MIDDLE, PREFIX, SUFFIX, ord("x")]

@@ -115,8 +115,8 @@ async def test_prompts_and_parameters_are_vllms(engine: Any, readers: Readers, b
     path = DirectPath(engine, None, show_cached_tokens=False)  # type: ignore[arg-type]
     path._supported_tasks = ("generate",)
     for position in range(len(ours.prompts)):
-        wanted = path.full_request("id", theirs.plan, position)
-        made = path.common_request("id", ours.plan, position)
+        wanted = path.full_request("id", theirs.plan, position, 0)
+        made = path.common_request("id", ours.plan, position, 0)
         wanted.arrival_time = made.arrival_time
         assert made == wanted
 

@@ -1,0 +1,1 @@
+"""Completions in the editor, whichever door they came by: trimmed, superseded, remembered."""

@@ -1,0 +1,1 @@
+"""Prompts of the families, token by token."""
