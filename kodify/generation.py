@@ -24,6 +24,9 @@ class Narrowed(Sink, Protocol):
 
     def bind(self, ticket: Ticket) -> None: ...
 
+    def close(self) -> None:
+        """Nobody listens any more."""
+
 
 async def run(
     engine: Engine,
@@ -42,15 +45,17 @@ async def run(
     started = time.monotonic()
     recorder = None if record is None else Recorder(answer, record, job)
     ticket = await engine.submit(job, narrowed or answer)
-    if narrowed is not None:
-        narrowed.bind(ticket)
     cut = False
     try:
+        if narrowed is not None:
+            narrowed.bind(ticket)
         await client_left()
     except asyncio.CancelledError:
         cut = True
         raise
     finally:
+        if narrowed is not None:
+            narrowed.close()
         if recorder is not None:
             recorder.leave(cut=cut)
         # A job that failed may still be running for its other prompts.

@@ -19,7 +19,7 @@ from kodify.autocomplete.trimming import Trimming
 from kodify.engine.base import Engine, Job
 from kodify.errors import BadRequestError
 from kodify.preprocess import fim, ranges
-from kodify.preprocess.hole import Hole, read_newlines
+from kodify.preprocess.hole import Hole, make_hole
 from kodify.preprocess.presets import Preset
 
 
@@ -56,7 +56,7 @@ async def create(request: Request) -> Response:
             each * len(holes),
             lambda index: cutter(preset, holes[index // each]),
             streams=streams,
-            crlf=any(hole.crlf for hole in holes),
+            crlf=[hole.crlf for hole in holes for _ in range(each)],
         )
     return response
 
@@ -92,8 +92,7 @@ async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: Preset | None
     if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise BadRequestError("suffix needs the prompt as text.", param="suffix")
     budget = engine.facts.context_tokens - (wanted.max_tokens or 16)
-    crlf, (suffix, *before) = read_newlines(wanted.suffix, *prompts)
-    holes = [Hole(prefix, suffix, crlf=crlf) for prefix in before]
+    holes = [make_hole(prompt, wanted.suffix) for prompt in prompts]
     wanted.prompt = [await prompt_ids(preset, engine, hole, budget) for hole in holes]
     wanted.suffix = None
     wanted.stop_token_ids = [*(wanted.stop_token_ids or ()), *fim.stop_ids(preset, engine.vocabulary)]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kodify.api.asking import Ask, Place
 from kodify.api.models import ready_engine
+from kodify.api.outlet import EVENT_STREAM
+from kodify.api.record import record_of
 from kodify.api.streaming import Encoder, GeneratedResponse
-from kodify.autocomplete.desk import Desk
-from kodify.autocomplete.newest import Running
 from kodify.autocomplete.trimming import Trimming
 from kodify.engine.base import Engine, Job
 from kodify.errors import BadRequestError
@@ -28,24 +30,8 @@ from kodify.preprocess.trim import Trimmer, TrimRules
 DEFAULT_TOKENS = 64
 BEFORE_CHATS = -1  # in the engine's queue
 BEHIND_ALL = 1
-WARMEST = 0.2  # the highest temperature whose answers are worth keeping
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A completion that somebody waits for in an editor. Times are seconds."""
-
-    hole: Hole
-    max_tokens: int
-    sampling: dict[str, Any]
-    user: str | None = None  # as the client says, where clients share a token
-    stop: tuple[str, ...] = ()
-    streams: bool = False
-    deadline_s: float | None = None
-    predict_s: float | None = None
-    least_indent: int = 0
-    raw: bool = False  # the prefix is the prompt, markers and all, and the answer is not trimmed
-    warm_up: bool = False  # nothing is to be said: only the engine's cache is to know the prompt
+Say = Callable[[str, str], dict[str, Any]]
+_EVENT_STREAM = {name.decode(): value.decode() for name, value in EVENT_STREAM}
 
 
 class Filled(GeneratedResponse):
@@ -63,76 +49,61 @@ class Filled(GeneratedResponse):
             1,
             lambda _: cutter(place.request.app.state.preset, ask.hole, least_indent=ask.least_indent, raw=ask.raw),
             streams=encoder.streams,
-            crlf=ask.hole.crlf,
+            crlf=(ask.hole.crlf,),
             deadline_s=ask.deadline_s,
             predict_s=ask.predict_s,
         )
         self.narrowed = trimming
-        if place.running is not None:
-            place.running.on_end = lambda: trimming.end(keep=False)
+        place.on_end(lambda: trimming.end(keep=False))
         try:
             await super().__call__(scope, receive, send)
         finally:
+            trimming.close()
             place.leave()
         place.desk.ended(late=trimming.late, superseded=place.superseded)
         if encoder.finished and not encoder.failed and not place.superseded and not ask.warm_up:
-            place.remember(ask, trimming.text(0), self.job, worth_keeping=not trimming.late)
-
-
-class Place:
-    """One ask on its way: who asks, what it may end, what its answer depends on."""
-
-    def __init__(self, request: Request, ask: Ask) -> None:
-        self.request = request
-        self.desk: Desk = request.app.state.desk
-        hole = ask.hole
-        self.name: str | None = request.state.principal.name
-        client = request.client.host if request.client is not None else ""
-        self._who = self.name or f"{client} {ask.user or ''}"
-        self.running: Running | None = None
-        if request.app.state.settings.completion_supersede and not ask.warm_up:
-            self.running = self.desk.newest.begin(self._who, hole.path, hole.prefix, hole.suffix)
-        sampling = tuple(sorted(ask.sampling.items()))
-        about = (self._who, hole.path, hole.language.id, hole.suffix, ask.max_tokens, ask.stop, sampling)
-        worth_keeping = ask.sampling.get("temperature", 1.0) <= WARMEST and not ask.streams and not ask.warm_up
-        self.about: Hashable | None = about if worth_keeping else None
-
-    @property
-    def superseded(self) -> bool:
-        return self.running is not None and self.running.superseded
-
-    def leave(self) -> None:
-        if self.running is not None:
-            self.desk.newest.done(self._who, self.running)
-
-    def known(self, ask: Ask) -> str | None:
-        return None if self.about is None else self.desk.find(self.about, ask.hole.prefix)
-
-    def remember(self, ask: Ask, text: str, job: Job, *, worth_keeping: bool) -> None:
-        if self.about is not None and worth_keeping:
-            self.desk.keep(self.about, ask.hole.prefix, text)
-        self.desk.answered(job.id, self.name, ask.hole.language.id, job.model, [text])
+            if not trimming.late:
+                place.keep(trimming.text(0))
+            place.answered(self.job.id, self.job.model, trimming.text(0))
 
 
 async def fill(
-    request: Request, engine: Engine, ask: Ask, make_encoder: Callable[[Job], Encoder], say: Callable[[str], Response]
+    request: Request, engine: Engine, ask: Ask, make_encoder: Callable[[Job], Encoder], say: Say
 ) -> Response:
-    """`say` makes an answer of a text that needs no engine."""
+    """`say` makes the answer of a text that needs no engine, for an id."""
     place = Place(request, ask)
     try:
-        text = place.known(ask)
+        text = place.known()
         if text is not None:
-            place.leave()
-            return say(text)
+            return _say(place, engine, ask, say, text, "cached")
         prompt = await _prompt(request.app.state.preset, engine, ask)
-        if place.superseded or not prompt:
-            place.leave()
-            return say("")
-        job = await _job(request.app.state.preset, engine, ask, prompt)
+        if not prompt:
+            return _say(place, engine, ask, say, "", "stop")
+        job = None if place.superseded else await _job(request.app.state.preset, engine, ask, prompt)
+        if place.superseded or job is None:
+            place.desk.ended(late=False, superseded=True)
+            return _say(place, engine, ask, say, "", "superseded")
         return Filled(engine, job, make_encoder(job), ask, place)
     except BaseException:
         place.leave()
         raise
+
+
+def _say(place: Place, engine: Engine, ask: Ask, say: Say, text: str, reason: str) -> Response:
+    """An answer without the engine; the journal tells why there was one."""
+    place.leave()
+    completion_id, model = f"cmpl-{uuid4()}", engine.facts.names[0]
+    if text:
+        place.answered(completion_id, model, text)
+    shown = text.replace("\n", "\r\n") if ask.hole.crlf else text
+    data = orjson.dumps(say(completion_id, shown))
+    record = record_of(place.request.scope)
+    if record is not None:
+        record.model = model
+        record.end(200, data, finish_reason=reason, cancelled=reason == "superseded")
+    if ask.streams:
+        return Response(b"data: %b\n\n" % data, headers=dict(_EVENT_STREAM))
+    return Response(data, media_type="application/json")
 
 
 def tokens(request: Request, asked: int | None) -> int:

@@ -10,16 +10,16 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kodify.api.asking import Ask
 from kodify.api.body import read_json
-from kodify.api.fill import Ask, deadline_s, fill, temperature, tokens
+from kodify.api.fill import deadline_s, fill, temperature, tokens
 from kodify.api.models import ready_engine
 from kodify.api.outlet import EVENT_STREAM
 from kodify.api.shapes import read
 from kodify.api.streaming import Encoder, WholeEncoder
 from kodify.engine.base import Delta, Job
 from kodify.errors import BadRequestError
-from kodify.preprocess.hole import Hole, Snippet, read_newlines
-from kodify.preprocess.languages import find_language
+from kodify.preprocess.hole import Hole, make_hole
 from kodify.protocol import infill
 
 UNLIMITED_TOKENS = 1024  # what n_predict -1 means here
@@ -54,15 +54,10 @@ async def create(request: Request) -> Response:
         return infill.pick(whole, wanted.response_fields)
 
     def make(job: Job) -> Encoder:
-        return InfillStream(job, describe) if ask.streams else InfillWhole(job, describe, silent=ask.warm_up)
+        make_one = InfillStream if ask.streams else InfillWhole
+        return make_one(job, describe, silent=ask.warm_up)
 
-    def say(text: str) -> Response:
-        data = orjson.dumps(describe(text, infill.Counted()))
-        if ask.streams:
-            return Response(b"data: %b\n\n" % data, headers={"content-type": "text/event-stream; charset=utf-8"})
-        return Response(data, media_type="application/json")
-
-    return await fill(request, engine, ask, make, say)
+    return await fill(request, engine, ask, make, lambda _, text: describe(text, infill.Counted()))
 
 
 async def props(request: Request) -> Response:
@@ -128,10 +123,11 @@ class InfillStream(Encoder):
 
     streams = True
 
-    def __init__(self, job: Job, describe: Describe) -> None:
+    def __init__(self, job: Job, describe: Describe, *, silent: bool) -> None:
         super().__init__()
         self._describe = describe
         self._clock = _Clock(job)
+        self._silent = silent
 
     def emit(self, delta: Delta) -> None:
         if self.finished:
@@ -142,13 +138,11 @@ class InfillStream(Encoder):
         if delta.finish_reason is None:
             if self.said is not None:
                 self.said[0].append(delta.text)
-            if delta.text:
-                self._say(infill.piece(delta.text))
+            self._show(delta.text)
             return
         self._keep(delta)
         self._clock.note(delta)
-        if delta.text:
-            self._say(infill.piece(delta.text))
+        self._show(delta.text)
         self._say(self.whole((Delta(0, ""),)), last=True)
         self._end()
 
@@ -158,16 +152,17 @@ class InfillStream(Encoder):
     def plainly_assembled(self, text: str, last: Delta) -> bytes:
         return orjson.dumps(self.whole((Delta(0, text),)))
 
+    def _show(self, text: str) -> None:
+        if text and not self._silent:
+            self._say(infill.piece(text))
+
     def _say(self, content: dict[str, Any], *, last: bool = False) -> None:
         self.outlet.write(b"data: %b\n\n" % orjson.dumps(content), last=last)
 
 
 def _hole(wanted: infill.InfillRequest) -> Hole:
-    extra = wanted.input_extra or []
-    given = (wanted.input_prefix + (wanted.prompt or ""), wanted.input_suffix, *(piece.text for piece in extra))
-    crlf, texts = read_newlines(*given)
-    context = tuple(Snippet(piece.filename or "", text) for piece, text in zip(extra, texts[2:], strict=True))
-    return Hole(texts[0], texts[1], find_language(None, None), context=context, stable=True, crlf=crlf)
+    context = ((piece.filename or "", piece.text) for piece in wanted.input_extra or ())
+    return make_hole(wanted.input_prefix + (wanted.prompt or ""), wanted.input_suffix, context=context, stable=True)
 
 
 def _max_tokens(request: Request, n_predict: int | None) -> int:

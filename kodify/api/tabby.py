@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import orjson
@@ -13,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kodify import __version__
+from kodify.api.asking import Ask
 from kodify.api.body import read_json
-from kodify.api.fill import Ask, deadline_s, fill, temperature, tokens
+from kodify.api.fill import deadline_s, fill, temperature, tokens
 from kodify.api.models import ready_engine
 from kodify.api.shapes import read
 from kodify.api.streaming import WholeEncoder
@@ -22,7 +22,7 @@ from kodify.autocomplete.desk import Desk
 from kodify.engine.base import Delta, Job
 from kodify.errors import BadRequestError
 from kodify.journal.acceptance import Event
-from kodify.preprocess.hole import Hole, Snippet, read_newlines
+from kodify.preprocess.hole import Hole, make_hole, short_name
 from kodify.preprocess.languages import find_language
 from kodify.protocol import tabby
 
@@ -66,6 +66,7 @@ async def complete(request: Request, body: dict[str, Any]) -> Response:
         user=wanted.user,
         deadline_s=deadline_s(request, wanted.deadline_ms),
         raw=debug.raw_prompt is not None,
+        keeps=not debug.return_prompt,
     )
     told = [msgspec.to_builtins(snippet) for snippet in snippets] if debug.return_snippets else None
 
@@ -73,8 +74,8 @@ async def complete(request: Request, body: dict[str, Any]) -> Response:
         prompt = engine.vocabulary.decode(job.prompts[0].token_ids) if debug.return_prompt else None
         return TabbyAnswer(job, tabby.debug_data(told, prompt))
 
-    def say(text: str) -> Response:
-        return _json(tabby.completion(f"cmpl-{uuid4()}", text, tabby.debug_data(told, None)))
+    def say(completion_id: str, text: str) -> dict[str, Any]:
+        return tabby.completion(completion_id, text, tabby.debug_data(told, None))
 
     return await fill(request, engine, ask, make, say)
 
@@ -86,16 +87,13 @@ def _hole(wanted: tabby.CompletionRequest, debug: tabby.DebugOptions) -> tuple[H
     if segments is None:
         raise BadRequestError("segments or debug_options.raw_prompt is required.", param="segments")
     snippets = segments.snippets
-    crlf, texts = read_newlines(segments.prefix, segments.suffix or "", *(snippet.body for snippet in snippets))
-    context = (Snippet(snippet.filepath, text) for snippet, text in zip(snippets, texts[2:], strict=True))
-    hole = Hole(
-        prefix=texts[0],
-        suffix=texts[1],
-        language=find_language(wanted.language, segments.filepath),
+    hole = make_hole(
+        segments.prefix,
+        segments.suffix or "",
+        find_language(wanted.language, short_name(segments.filepath)),
         path=segments.filepath,
         repository=segments.git_url,
-        context=tuple(context),
-        crlf=crlf,
+        context=((snippet.filepath, snippet.body) for snippet in snippets),
     )
     return hole, snippets
 
@@ -135,7 +133,8 @@ async def models(request: Request) -> Response:
 async def events(request: Request) -> Response:
     body = await read_json(request)
     desk: Desk = request.app.state.desk
-    event = read({"select_kind": request.query_params.get("select_kind"), **body}, Event)
+    kind = body.get("select_kind") or request.query_params.get("select_kind")
+    event = read({**body, "select_kind": kind}, Event)
     desk.acceptance.take(event, request.state.principal.name)
     return Response()
 

@@ -39,10 +39,13 @@ class Answers:
         known = self._known.get(about)
         if known is None:
             known = self._known[about] = deque(maxlen=EACH)
-        known.append(Known(len(prefix), hash(prefix), prefix[-TAIL:], text, self._clock()))
+        now = self._clock()
+        known.append(Known(len(prefix), hash(prefix), prefix[-TAIL:], text, now))
         self._known.move_to_end(about)
-        while len(self._known) > self._most:
+        oldest = next(iter(self._known.values()))
+        while len(self._known) > self._most or now - oldest[-1].at > GOOD_FOR_S:
             self._known.popitem(last=False)
+            oldest = next(iter(self._known.values()))
 
     def find(self, about: Hashable, prefix: str) -> str | None:
         """The rest of an answer that was given for this prefix, or for the start of it when all that was typed since

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Two texts without a path are one document where they differ in no more than this at their ends.
+# Two states of one text differ in no more than this at their ends.
 EDITED_CHARACTERS = 256
 
 
@@ -14,6 +14,7 @@ class Running:
     """One completion on its way. `end` is told once; where there is nothing to end yet, `superseded` says it."""
 
     document: str | None
+    is_sure: bool
     prefix: str = field(repr=False)
     suffix: str = field(repr=False)
     superseded: bool = False
@@ -31,9 +32,10 @@ class Newest:
     def __init__(self) -> None:
         self._running: dict[str, list[Running]] = {}
 
-    def begin(self, who: str, document: str | None, prefix: str, suffix: str) -> Running:
-        """Ends what the same person asked of the same document at another place."""
-        own = Running(document, prefix, suffix)
+    def begin(self, who: str, document: str | None, prefix: str, suffix: str, *, is_sure: bool = True) -> Running:
+        """Ends what the same person asked of the same document at another place. Not `is_sure`: several persons may
+        come as this one, so that their texts must tell as well."""
+        own = Running(document, is_sure, prefix, suffix)
         others = self._running.setdefault(who, [])
         for other in list(others):
             if _same_document(own, other) and (other.prefix, other.suffix) != (prefix, suffix):
@@ -51,8 +53,10 @@ class Newest:
 
 
 def _same_document(one: Running, other: Running) -> bool:
-    if one.document is not None or other.document is not None:
-        return one.document == other.document
+    if one.document != other.document:
+        return False
+    if one.document is not None and one.is_sure and other.is_sure:
+        return True
     before, after = _surely_shared(one.prefix, other.prefix), _surely_shared(one.suffix, other.suffix)
     if before is None or after is None:
         return False
@@ -61,6 +65,7 @@ def _same_document(one: Running, other: Running) -> bool:
 
 
 def _surely_shared(one: str, other: str) -> int | None:
-    """How many characters two states of one text share; None where their lengths differ too much for that."""
+    """How many characters two states of one text share; None where their lengths differ too much for that. Of short
+    texts it is half."""
     shorter, longer = sorted((len(one), len(other)))
-    return None if longer - shorter > EDITED_CHARACTERS else max(0, shorter - EDITED_CHARACTERS)
+    return None if longer - shorter > EDITED_CHARACTERS else max(shorter // 2, shorter - EDITED_CHARACTERS)

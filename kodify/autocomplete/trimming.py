@@ -22,6 +22,7 @@ class Cutter(Protocol):
 
 class Answer(Sink, Protocol):
     first_at: float
+    completion_tokens: int
 
 
 class Trimming:
@@ -34,17 +35,18 @@ class Trimming:
         make_cutter: Callable[[int], Cutter],
         *,
         streams: bool,
-        crlf: bool = False,
+        crlf: Sequence[bool] = (),
         deadline_s: float | None = None,
         predict_s: float | None = None,
     ) -> None:
         """`make_cutter` of a choice is called while the engine works on the prompt already. `deadline_s` from now on,
-        `predict_s` from the first text: then what is there is the answer."""
+        `predict_s` from the first text: then what is there is the answer. `crlf`, of each choice: its file's lines end
+        in \\r\\n."""
         self._answer = answer
         self._make_cutter = make_cutter
         self._cutters: dict[int, Cutter] = {}
         self._streams = streams
-        self._crlf = crlf
+        self._crlf = crlf or (False,) * choices
         self._running = set(range(choices))
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._token_ids: list[list[int]] = [[] for _ in range(choices)]
@@ -66,7 +68,7 @@ class Trimming:
             seconds, self._predict_s = self._predict_s, None
             self._end_in(seconds)
         cutter = self._cutter(index)
-        text = cutter.feed(delta.text)
+        text = cutter.feed(delta.text.replace("\r", "") if self._crlf[index] else delta.text)
         if delta.cached_tokens is not None:
             self.cached_tokens = delta.cached_tokens
         if delta.finish_reason is not None:
@@ -83,7 +85,7 @@ class Trimming:
         self._answer.fail(error)
 
     def text(self, index: int) -> str:
-        """What a choice has said so far."""
+        """What a choice has said so far, with \\n alone."""
         return "".join(self._texts[index])
 
     def bind(self, ticket: Ticket) -> None:
@@ -92,6 +94,13 @@ class Trimming:
         self._stop_engine()
         for index in self._running:
             self._cutter(index)
+
+    def close(self) -> None:
+        """Nobody listens any more. What was held back counts as said."""
+        self._cancel_timers()
+        if not self._streams:
+            self._answer.completion_tokens += sum(len(self._token_ids[index]) for index in self._running)
+        self._running.clear()
 
     def end(self, *, keep: bool) -> None:
         """The answer ends here, with the text so far, or (not `keep`) with none."""
@@ -105,14 +114,14 @@ class Trimming:
     def _tell(
         self, index: int, text: str, token_ids: Sequence[int], reason: str | None, stop_reason: int | str | None
     ) -> None:
-        if self._crlf:
-            text = text.replace("\n", "\r\n")
         self._texts[index].append(text)
         if not self._streams:
             self._token_ids[index] += token_ids
             if reason is None:
                 return
             text, token_ids = self.text(index), self._token_ids[index]
+        if self._crlf[index]:
+            text = text.replace("\n", "\r\n")
         if reason is not None:
             self._running.discard(index)
             if not self._running:

@@ -118,6 +118,10 @@ class Vocabulary(Protocol):
     def quick_characters(self) -> int:
         """Texts up to this long may be encoded on the event loop; longer ones belong in a thread."""
 
+    @property
+    def start_ids(self) -> Sequence[int]:
+        """What the tokenizer puts before a text that is a whole prompt."""
+
     def token_id(self, token: str) -> int | None:
         """The id of a token of this exact text, None where the tokenizer has no such single token."""
 

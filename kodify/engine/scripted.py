@@ -43,6 +43,7 @@ class CharacterVocabulary:
     """One token a character, and a few markers above them."""
 
     quick_characters = 10_000
+    start_ids = ()
     markers = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|endoftext|>")
 
     def token_id(self, token: str) -> int | None:

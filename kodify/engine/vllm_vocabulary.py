@@ -20,6 +20,7 @@ class TokenizerVocabulary:
         self._tokenizer = tokenizer
         self._plain = PlainTokenizer(tokenizer) if hasattr(tokenizer, "_tokenizer") else None
         self.quick_characters = self._plain.quick_characters if self._plain is not None else 0
+        self.start_ids: list[int] = list(tokenizer.encode(""))
         self._control: re.Pattern[str] | None = None
         if hasattr(tokenizer, "added_tokens_decoder"):
             self._added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}

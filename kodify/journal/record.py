@@ -26,11 +26,13 @@ class Record(Entry, kw_only=True):
     began: float
     ended: bool = False
 
-    def end(self, status_code: int, response: bytes | None, *, cancelled: bool = False) -> None:
+    def end(
+        self, status_code: int, response: bytes | None, *, finish_reason: str | None = None, cancelled: bool = False
+    ) -> None:
         """With an answer that is known as a whole. The first end counts."""
         if not self.ended:
             self.ended = True
-            self.fill(status_code, response, cancelled=cancelled)
+            self.fill(status_code, response, finish_reason=finish_reason, cancelled=cancelled)
             self.taker.put(self)
 
     def end_with(self, finish: Callable[[], Entry], *, soon: bool = False) -> None:

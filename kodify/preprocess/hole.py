@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kodify.preprocess.languages import PLAIN, Language
+
+NAME_CHARACTERS = 512  # of a path or a repository: its end tells most
+MOST_SNIPPETS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Hole:
     """Text before and after the cursor, with \\n alone; `crlf` where the file has \\r\\n.
 
     `context` are pieces of other files, what is likeliest to matter first. `stable` says that the client keeps their
-    order from keystroke to keystroke itself.
+    order from keystroke to keystroke itself, the newest last.
     """
 
     prefix: str
@@ -33,8 +37,40 @@ class Hole:
     crlf: bool = False
 
 
-def read_newlines(*texts: str) -> tuple[bool, tuple[str, ...]]:
-    """Whether the texts' lines end in \\r\\n, and the texts with \\n alone."""
-    if not any("\r\n" in text for text in texts):
-        return False, texts
-    return True, tuple(text.replace("\r\n", "\n") for text in texts)
+def make_hole(
+    prefix: str,
+    suffix: str,
+    language: Language = PLAIN,
+    *,
+    path: str | None = None,
+    repository: str | None = None,
+    context: Iterable[tuple[str, str]] = (),
+    stable: bool = False,
+) -> Hole:
+    """Of what a client sends: newlines of one kind, names of bounded length, pieces of other files of bounded number.
+
+    `context` are paths and texts.
+    """
+    first = prefix.find("\n")
+    crlf = (prefix[first - 1 : first] if first >= 0 else suffix[: suffix.find("\n")][-1:]) == "\r"
+    pieces = list(context)
+    pieces = pieces[-MOST_SNIPPETS:] if stable else pieces[:MOST_SNIPPETS]
+    return Hole(
+        with_newlines(prefix),
+        with_newlines(suffix),
+        language,
+        short_name(path),
+        short_name(repository),
+        tuple(Snippet(short_name(name) or "", with_newlines(text)) for name, text in pieces),
+        stable,
+        crlf,
+    )
+
+
+def with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n") if "\r" in text else text
+
+
+def short_name(name: str | None) -> str | None:
+    """Of one line."""
+    return None if name is None else " ".join(name[-NAME_CHARACTERS:].splitlines())

@@ -39,7 +39,9 @@ class Language:
         """Every line of the text as a comment; the text can't end it."""
         lines = text.splitlines()
         if self.line_comment is not None:
-            return "\n".join(f"{self.line_comment} {line}".rstrip() for line in lines)
+            # A backslash at its end would go on with the comment, and PHP's end of code would end it.
+            told = (f"{self.line_comment} {line}".replace("?>", "? >").rstrip("\\ \t") for line in lines)
+            return "\n".join(line.rstrip() for line in told)
         if self.block_comment is None:
             raise ValueError(f"{self.id} has no comments.")
         start, end = self.block_comment

@@ -19,20 +19,24 @@ from kodify.preprocess.presets import Preset
 # What is tokenized at all: rare text has more characters a token, and loses some of its share.
 CHARACTERS_A_TOKEN = 8
 SUFFIX_STEP = 128  # tokens by which the suffix takes what the prefix leaves
+LEAST_STEP = 64  # characters between anchors
 CONTEXT_STEP = 256  # tokens by which other files take from both
 
 
 def prompt_ids(hole: Hole, preset: Preset | None, vocabulary: Vocabulary, budget_tokens: int) -> list[int]:
     """At most `budget_tokens`. Without a preset there is nothing but the text before the cursor."""
     if preset is None:
-        return _before(hole.prefix, budget_tokens, vocabulary)[0]
+        start = vocabulary.start_ids
+        return [*start, *_before(hole.prefix, budget_tokens - len(start), vocabulary)[0]]
     if preset.max_prompt_tokens is not None:
         budget_tokens = min(budget_tokens, preset.max_prompt_tokens)
     room = budget_tokens - len(fim.render(preset, vocabulary, (), ()))
     blocks = _blocks(hole, preset, vocabulary, int(room * preset.context_share)) if hole.context else []
     if blocks:  # and what a repository's form says beside the files
-        names = {"repository": hole.repository, "path": hole.path}
-        used = len(fim.render(preset, vocabulary, (), (), blocks, **names)) - (budget_tokens - room)
+        used = len(fim.render(preset, vocabulary, (), (), blocks, repository=hole.repository, path=hole.path))
+        used -= budget_tokens - room
+        if used > room:
+            blocks, used = [], 0
         room -= ceil(used / CONTEXT_STEP) * CONTEXT_STEP if room > 4 * CONTEXT_STEP else used
     room = max(0, room)
     share = int(room * preset.suffix_share)
@@ -47,7 +51,8 @@ def prompt_ids(hole: Hole, preset: Preset | None, vocabulary: Vocabulary, budget
 def characters(hole: Hole, budget_tokens: int) -> int:
     """How much text is tokenized, at most."""
     most = budget_tokens * CHARACTERS_A_TOKEN
-    return min(len(hole.prefix), most) + min(len(hole.suffix), most) + sum(len(part.text) for part in hole.context)
+    others = sum(len(piece.path) + len(piece.text) for piece in hole.context if len(piece.text) <= most)
+    return min(len(hole.prefix), most) + min(len(hole.suffix), most) + others
 
 
 def _before(
@@ -67,28 +72,30 @@ def _before(
         ids = encode(prefix)
         if len(ids) <= room:
             return ids, True
-    start, used = len(prefix), 0
-    for anchor in _anchors(prefix, _step(room)):
-        used += len(vocabulary.encode_plain(prefix[anchor:start], continues=True))
-        if used > room:
-            break
-        start = anchor
-    if start == len(prefix):  # not even the last few lines fit
+    start, step = len(prefix), 2 * _step(room)
+    while start == len(prefix) and step > LEAST_STEP:  # dense text needs anchors that stand closer
+        used, step = 0, step // 2
+        for anchor in _anchors(prefix, step):
+            used += len(vocabulary.encode_plain(prefix[anchor:start], continues=True))
+            if used > room:
+                break
+            start = anchor
+    if start == len(prefix):  # not even the last few words fit
         start = max(0, len(prefix) - room * CHARACTERS_A_TOKEN)
     ids = encode(prefix[start:])
     return ids[max(0, len(ids) - room) :], False
 
 
 def _step(room: int) -> int:
-    """Characters between anchors, about a quarter of what fits: a power of two, at least 64."""
-    return max(64, 1 << max(0, room.bit_length() - 1))
+    """Characters between anchors, about a quarter of what fits: a power of two."""
+    return max(LEAST_STEP, 1 << max(0, room.bit_length() - 1))
 
 
 def _anchors(prefix: str, step: int) -> Iterator[int]:
     """Line starts, the last first, and 0."""
     last = len(prefix)
     for multiple in range(len(prefix) // step * step, 0, -step):
-        anchor = prefix.find("\n", multiple - 1, multiple + step) + 1 or multiple
+        anchor = prefix.find("\n", multiple - 1, multiple + step // 2) + 1 or multiple
         if anchor < last:
             last = anchor
             yield anchor
@@ -101,6 +108,8 @@ def _blocks(hole: Hole, preset: Preset, vocabulary: Vocabulary, room: int) -> li
     wanted = hole.context[::-1] if hole.stable else hole.context  # a client's own order has its newest last
     chosen: list[tuple[Snippet, list[int]]] = []
     for piece in dict.fromkeys(wanted):
+        if room <= 0:
+            break
         if len(piece.text) > room * CHARACTERS_A_TOKEN:
             continue
         ids = _block(piece, hole, preset, vocabulary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -48,7 +50,7 @@ class CompletionRequest(msgspec.Struct):
     deadline_ms: float | None = None
 
 
-def health(model: str | None, chat_model: str | None, device: str, build: dict[str, str]) -> dict[str, object]:
+def health(model: str | None, chat_model: str | None, device: str, build: dict[str, str]) -> dict[str, Any]:
     """`version` must be there, or the agent ends; a `webserver` that is anything but null sends editors to pages that
     are not served."""
     kind = "cpu" if device == "cpu" else "cuda"
@@ -68,14 +70,14 @@ def health(model: str | None, chat_model: str | None, device: str, build: dict[s
     }
 
 
-def completion(completion_id: str, text: str, debug: dict[str, object] | None) -> dict[str, object]:
-    answer: dict[str, object] = {"id": completion_id, "choices": [{"index": 0, "text": text}]}
+def completion(completion_id: str, text: str, debug: dict[str, Any] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"id": completion_id, "choices": [{"index": 0, "text": text}]}
     return answer if debug is None else {**answer, "debug_data": debug}
 
 
-def debug_data(snippets: list[dict[str, object]] | None, prompt: str | None) -> dict[str, object] | None:
+def debug_data(snippets: list[dict[str, Any]] | None, prompt: str | None) -> dict[str, Any] | None:
     """What `debug_options` asked to see."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     if snippets is not None:
         found["snippets"] = snippets
     if prompt is not None:

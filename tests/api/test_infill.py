@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kodify.engine.base import Job
 from kodify.engine.scripted import Script, ScriptedEngine
 from tests.conftest import Serve, Served, eventually
 
@@ -84,6 +86,20 @@ def test_nothing_to_predict_warms_the_cache_up_behind_all_others(serve: Serve) -
     assert engine_of(served).jobs[-1].priority > 0
 
 
+def test_a_streamed_warm_up_says_nothing(serve: Serve) -> None:
+    served = ready(serve)
+    with served.client() as client:
+        text = client.post("/infill", json={**BODY, "n_predict": 0, "stream": True}).text
+    assert [json.loads(event.removeprefix("data: "))["content"] for event in text.strip().split("\n\n")] == [""]
+
+
+def test_the_least_indentation(serve: Serve) -> None:
+    served = ready(serve, "a\n", "        b\n", "    c\n")
+    with served.client() as client:
+        for indent, text in ((0, "a\n        b\n    c"), (8, "a\n        b")):
+            assert client.post("/infill", json={**BODY, "n_indent": indent}).json()["content"] == text
+
+
 def test_the_time_to_predict_ends_it_with_what_is_there(serve: Serve) -> None:
     served = ready(serve, endless=True)
     with served.client() as client:
@@ -150,6 +166,29 @@ def test_a_newer_completion_ends_the_older_with_nothing(serve: Serve) -> None:
     eventually(lambda: engine.running() == 0)
     with served.client() as client:
         assert "kodify_completions_superseded_total 1.0" in client.get("/metrics").text
+
+
+def test_one_that_is_ended_before_it_runs(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = ready(serve, endless=True)
+    engine, answers = engine_of(served), list[httpx.Response]()
+    plain, waiting, newer_runs = engine.completion_job, threading.Event(), threading.Event()
+
+    async def slow(request: Any, job_id: str) -> Job:
+        monkeypatch.setattr(engine, "completion_job", plain)
+        waiting.set()
+        await asyncio.to_thread(newer_runs.wait, 10)
+        return await plain(request, job_id)
+
+    monkeypatch.setattr(engine, "completion_job", slow)
+    older = ask_behind(served, BODY, answers)
+    assert waiting.wait(10)
+    newer = ask_behind(served, {**BODY, "prompt": "    return a", "t_max_predict_ms": 300}, answers)
+    eventually(lambda: len(engine.jobs) == 1)
+    newer_runs.set()
+    older.join(10)
+    assert answers[0].json()["content"] == ""
+    newer.join(10)
+    assert len(engine.jobs) == 1
 
 
 def test_unless_it_is_switched_off(serve: Serve) -> None:

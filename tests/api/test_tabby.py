@@ -117,6 +117,33 @@ def test_the_files_own_newlines(serve: Serve) -> None:
     assert "\r" not in prompt_of(served)
 
 
+def test_other_files_newlines_are_not_the_files(serve: Serve) -> None:
+    served = ready(serve, "a = 1\n", "    b = 2")
+    segments = {
+        "prefix": "def f():\n    ",
+        "filepath": "m.py",
+        "declarations": [{"filepath": "a.py", "body": "X = 1\r\nY = 2"}],
+    }
+    with served.client() as client:
+        answer = client.post("/v1/completions", json={"language": "python", "segments": segments})
+    assert answer.json()["choices"][0]["text"] == "a = 1\n    b = 2"
+    assert "\r" not in prompt_of(served)
+
+
+def test_names_of_megabytes_are_cut(serve: Serve) -> None:
+    served = ready(serve)
+    long = "a/" * 1_000_000
+    segments = {
+        "prefix": "x",
+        "filepath": long,
+        "git_url": long,
+        "declarations": [{"filepath": long[:30_000], "body": "y"}] * 200,
+    }
+    with served.client() as client:
+        assert client.post("/v1/completions", json={"language": "python", "segments": segments}).status_code == 200
+    assert len(job_of(served).prompts[0].token_ids) < 4096
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -170,7 +197,45 @@ def test_asked_again_or_typed_through_needs_no_engine(serve: Serve) -> None:
         assert len(engine.jobs) == 1
         client.post("/v1/completions", json={**BODY, "temperature": 0.8})  # a developer who asks for another one
         assert len(engine.jobs) == 2
-        assert "kodify_completions_cached_total 2.0" in client.get("/metrics").text
+        shown = client.get("/metrics").text
+    assert "kodify_completions_cached_total 2.0" in shown
+    assert 'kodify_completions_answered_total{language="python",model="scripted"} 4.0' in shown
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"debug_options": {"raw_prompt": SEGMENTS["prefix"]}},
+        {**BODY, "debug_options": {"return_prompt": True}},
+        {**BODY, "segments": {**SEGMENTS, "suffix": "\n\n"}},
+        {**BODY, "segments": {**SEGMENTS, "git_url": "https://git.example.ru/other.git"}},
+        {**BODY, "segments": {**SEGMENTS, "filepath": "n.py"}},
+        {**BODY, "segments": {**SEGMENTS, "declarations": [{"filepath": "a.py", "body": "X = 1"}]}},
+        {**BODY, "language": "ruby"},
+        {**BODY, "user": "somebody else"},
+    ],
+)
+def test_what_the_answer_depends_on_is_looked_at(serve: Serve, other: dict[str, Any]) -> None:
+    served = ready(serve)
+    engine = served.engine
+    assert isinstance(engine, ScriptedEngine)
+    with served.client() as client:
+        for body in (BODY, other, BODY):
+            assert client.post("/v1/completions", json=body).status_code == 200
+    assert len(engine.jobs) == 2
+
+
+def test_a_known_answer_has_the_files_own_newlines(serve: Serve) -> None:
+    served = ready(serve, "a = 1\n", "    b = 2")
+    texts = []
+    with served.client() as client:
+        for newline in ("\n", "\r\n"):
+            segments = {"prefix": f"def f():{newline}    ", "suffix": newline, "filepath": "m.py"}
+            answer = client.post("/v1/completions", json={"language": "python", "segments": segments})
+            texts.append(answer.json()["choices"][0]["text"])
+    assert texts == ["a = 1\n    b = 2", "a = 1\r\n    b = 2"]
+    assert isinstance(served.engine, ScriptedEngine)
+    assert len(served.engine.jobs) == 1
 
 
 def test_events(serve: Serve) -> None:

@@ -174,6 +174,17 @@ def test_an_entry_is_safe_before_its_answer_has_ended(journaled: Start) -> None:
             assert metrics.accepted == number  # no waiting
 
 
+def test_a_completion_that_needed_no_engine(journaled: Start) -> None:
+    journal = journaled()
+    body = {"language": "python", "segments": {"prefix": "x = ", "filepath": "m.py"}}
+    with journal.served.client() as client:
+        answers = [client.post("/v1/completions", json=body).json() for _ in range(2)]
+    rows = journal.rows(2)
+    assert [row["finish_reason"] for row in rows] == ["stop", "cached"]
+    assert [row["model"] for row in rows] == ["scripted"] * 2
+    assert [row["response"] for row in rows] == answers
+
+
 def test_metadata_alone(journaled: Start) -> None:
     journal = journaled(LOGS_CONTENT="metadata")
     with journal.served.client() as client:

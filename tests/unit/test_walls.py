@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.engine": {"kodify.errors", "kodify.settings"},
     "kodify.protocol": {"kodify.engine.base"},
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
+    "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
     "kodify.generation": {"kodify.engine.base", "kodify.metrics", "kodify.journal", "kodify.recording"},
     "kodify.recording": {"kodify.engine.base", "kodify.journal"},
     "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},

@@ -69,6 +69,16 @@ def test_an_old_answer_is_none() -> None:
     assert answers.find("a", "x") is None
 
 
+def test_what_is_too_old_is_not_kept_on() -> None:
+    now = [0.0]
+    answers = Answers(100, clock=lambda: now[0])
+    for number in range(10):
+        answers.keep(number, "x", "y")
+    now[0] = GOOD_FOR_S + 1
+    answers.keep("new", "x", "y")
+    assert len(answers) == 1
+
+
 def test_none_are_kept_where_none_are_wanted() -> None:
     answers = Answers(0)
     answers.keep("a", "x", "y")

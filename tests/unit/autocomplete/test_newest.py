@@ -57,6 +57,19 @@ def test_without_a_path_the_texts_tell(newest: Newest, prefix: str, suffix: str,
     assert first.superseded is same
 
 
+@pytest.mark.parametrize(("other", "same"), [("x = 1", True), ("", True), ("class Other:\n    pass\n", False)])
+def test_of_several_persons_behind_one_name_the_texts_tell_too(newest: Newest, other: str, same: bool) -> None:
+    first = newest.begin("10.0.0.1", "m.py", "x = ", "", is_sure=False)
+    newest.begin("10.0.0.1", "m.py", other, "", is_sure=False)
+    assert first.superseded is same
+
+
+def test_short_texts_without_a_path(newest: Newest) -> None:
+    first = newest.begin("ann", None, "alpha", "")
+    newest.begin("ann", None, "totally unlike", "zzz")
+    assert not first.superseded
+
+
 def test_who_is_done_is_forgotten(newest: Newest) -> None:
     runs: list[tuple[str, Running]] = [(who, newest.begin(who, "a.py", "x", "")) for who in ("ann", "bob") * 2]
     for who, running in runs:

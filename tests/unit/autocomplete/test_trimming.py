@@ -39,6 +39,7 @@ class Told:
         self.deltas: list[Delta] = []
         self.error: Exception | None = None
         self.first_at = 0.0
+        self.completion_tokens = 0
         self.told = asyncio.Event()
 
     def emit(self, delta: Delta) -> None:
@@ -148,8 +149,19 @@ async def test_no_timer_outlives_its_answer() -> None:
 
 def test_newlines_are_the_files_own() -> None:
     told = Told()
-    trimming = Trimming(told, 1, UpTo.of, streams=True, crlf=True)
-    trimming.emit(Delta(0, "a\nb\n", (1,)))
-    trimming.emit(Delta(0, "c;", (1,)))
+    trimming = Trimming(told, 1, UpTo.of, streams=True, crlf=[True])
+    trimming.emit(Delta(0, "a\nb\r", (1,)))
+    trimming.emit(Delta(0, "\nc;", (1,)))
     assert told.text == "a\r\nb\r\nc"
-    assert trimming.text(0) == told.text
+    assert trimming.text(0) == "a\nb\nc"
+
+
+async def test_what_nobody_waited_for_is_counted() -> None:
+    told = Told()
+    trimming = Trimming(told, 1, UpTo.of, streams=False, deadline_s=60)
+    trimming.emit(Delta(0, "ab", (1, 2, 3)))
+    trimming.close()
+    trimming.close()
+    trimming.emit(Delta(0, "c", (4,)))
+    trimming.end(keep=True)
+    assert (told.deltas, told.completion_tokens, trimming._timers) == ([], 3, [])
