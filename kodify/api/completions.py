@@ -35,7 +35,9 @@ async def create(request: Request) -> Response:
     wanted.n = ranges.best_of(body, wanted, max_n)
     with_logprobs = wanted.logprobs is not None
     holes: list[Hole] = []
+    deadline_s = None
     if wanted.suffix is not None:
+        deadline_s = _deadline_s(body)
         holes = await _fill_in_the_middle(wanted, engine, request.app.state.preset)
     if wanted.n > keep and not with_logprobs:
         wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
@@ -56,6 +58,7 @@ async def create(request: Request) -> Response:
             each * len(holes),
             lambda index: cutter(preset, holes[index // each]),
             streams=streams,
+            deadline_s=deadline_s,
             crlf=[hole.crlf for hole in holes for _ in range(each)],
         )
     return response
@@ -78,6 +81,16 @@ def _wishes(wanted: Any, engine: Engine, job: Job, *, keep: int, with_logprobs: 
         ),
         first_tokens=tuple(engine.vocabulary.decode(p.token_ids[:1]) for p in job.prompts if echo and with_logprobs),
     )
+
+
+def _deadline_s(body: dict[str, Any]) -> float | None:
+    """Kodify's own field beside `suffix`: the answer is what is there by then."""
+    value = body.get("deadline_ms")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise BadRequestError("deadline_ms must be a number of milliseconds above 0.", param="deadline_ms")
+    return value / 1e3
 
 
 async def _fill_in_the_middle(wanted: Any, engine: Engine, preset: Preset | None) -> list[Hole]:

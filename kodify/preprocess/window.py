@@ -72,14 +72,14 @@ def _before(
         ids = encode(prefix)
         if len(ids) <= room:
             return ids, True
-    start, step = len(prefix), 2 * _step(room)
-    while start == len(prefix) and step > LEAST_STEP:  # dense text needs anchors that stand closer
-        used, step = 0, step // 2
+    start, used, step = len(prefix), 0, 2 * _step(room)
+    while used < room // 2 and step > LEAST_STEP:  # dense text needs anchors that stand closer
+        start, used, step = len(prefix), 0, step // 2
         for anchor in _anchors(prefix, step):
-            used += len(vocabulary.encode_plain(prefix[anchor:start], continues=True))
-            if used > room:
+            more = len(vocabulary.encode_plain(prefix[anchor:start], continues=True))
+            if used + more > room:
                 break
-            start = anchor
+            start, used = anchor, used + more
     if start == len(prefix):  # not even the last few words fit
         start = max(0, len(prefix) - room * CHARACTERS_A_TOKEN)
     ids = encode(prefix[start:])

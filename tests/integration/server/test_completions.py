@@ -12,7 +12,8 @@ import pytest
 
 from kodify.preprocess.presets import read_preset
 from kodify.settings import NANO_PATH
-from tests.integration.conftest import Process
+from tests.conftest import eventually
+from tests.integration.conftest import Process, start_kodify
 
 SOURCE = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
 TYPED, PER_SECOND = 200, 20
@@ -91,3 +92,44 @@ def test_a_prefix_of_megabytes_is_trimmed(nano: Process, size: int) -> None:
     answer = infill(nano, prefix, SOURCE, n_predict=4)
     assert answer["tokens_evaluated"] < 4096
     assert infill(nano, "x" * size, n_predict=4)["tokens_evaluated"] < 4096
+
+
+def test_a_deadline_beside_a_suffix(nano: Process) -> None:
+    body = {"model": "kodify-nano", "prompt": "x = [\n", "suffix": "]\n", "max_tokens": 1000, "deadline_ms": 30}
+    answer = httpx.post(f"{nano.url}/v1/completions", json=body, timeout=60).json()
+    assert answer["usage"]["completion_tokens"] < 1000
+    refused = httpx.post(f"{nano.url}/v1/completions", json={**body, "deadline_ms": "soon"}, timeout=60)
+    assert refused.status_code == 400
+
+
+def _running(server: Process) -> int:
+    return int(httpx.get(f"{server.url}/ready").json()["running"])
+
+
+async def test_completions_go_before_chats(tmp_path: Path) -> None:
+    """The engine works on one at a time: whoever asked for a completion last is served before the chats that wait."""
+    server = start_kodify(tmp_path, ADDITIONAL_ARGS="--max-num-seqs 1")
+    ended: list[str] = []
+    try:
+        await asyncio.to_thread(server.wait_until_healthy)
+        async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
+
+            async def ask(name: str, path: str, body: dict[str, Any]) -> None:
+                (await client.post(path, json=body)).raise_for_status()
+                ended.append(name)
+
+            chat = {
+                "model": "kodify-nano",
+                "messages": [{"role": "user", "content": "x"}],
+                "max_tokens": 150,
+                "ignore_eos": True,
+                "priority": -100,  # a client can't go before the others by itself
+            }
+            asking = [asyncio.create_task(ask("chat", "/v1/chat/completions", chat)) for _ in range(6)]
+            await asyncio.to_thread(eventually, lambda: _running(server) == len(asking))
+            segments = {"prefix": "def f(x):\n    return ", "suffix": "\n", "filepath": "m.py"}
+            asking.append(asyncio.create_task(ask("completion", "/v1/completions", {"segments": segments})))
+            await asyncio.gather(*asking)
+    finally:
+        server.stop()
+    assert ended.index("completion") <= 2, ended

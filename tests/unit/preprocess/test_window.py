@@ -88,6 +88,16 @@ def test_what_the_suffix_leaves_goes_to_the_prefix_and_the_other_way_round() -> 
     assert 500 - 128 < len(VOCABULARY.encode_plain(text.partition(SUFFIX)[2])) <= 500
 
 
+def test_dense_text_moves_rarely_too() -> None:
+    """Texts of whose characters each is a token, as other scripts than Latin may be."""
+    vocabulary = CharacterVocabulary()
+    text = "".join(f"значение {number} = вычислить({number})\n" for number in range(500))
+    prompts = [prompt_ids(Hole(text[: 9000 + count], text), QWEN, vocabulary, 500) for count in range(255)]
+    kept = [one[1 : 1 + 64] == other[1 : 1 + 64] for one, other in itertools.pairwise(prompts)]
+    assert kept.count(False) <= 6
+    assert all(len(prompt) > 124 + 373 // 2 for prompt in prompts)
+
+
 def test_a_line_without_end() -> None:
     text = shown(Hole("x" * 100_000, ""), 1000)
     assert 2000 < text.count("x") <= 4000
