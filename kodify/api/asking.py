@@ -55,10 +55,11 @@ class Place:
             self._running = self.desk.newest.begin(self._who, document, hole.prefix, hole.suffix, is_sure=is_sure)
         self._about: Hashable | None = None
         if ask.is_worth_keeping:
-            texts = tuple((len(text), hash(text)) for text in (hole.suffix, *(part.text for part in hole.context)))
+            # Of long texts a digest: a file below the cursor may have megabytes.
+            texts = (len(hole.suffix), hash(hole.suffix), hash(hole.context))
+            file = (hole.path, hole.repository, hole.language.id, texts)
             sampling = tuple(sorted(ask.sampling.items()))
-            what = (hole.path, hole.repository, hole.language.id, texts, ask.max_tokens, ask.stop, ask.least_indent)
-            self._about = (self._who, what, sampling)
+            self._about = (self._who, file, ask.max_tokens, ask.stop, ask.least_indent, sampling)
 
     @property
     def superseded(self) -> bool:

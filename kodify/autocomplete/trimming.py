@@ -108,7 +108,7 @@ class Trimming:
             if not keep:
                 self._texts[index].clear()
             text = self._cutter(index).finish() if keep else ""
-            self._tell(index, text, (), "length" if keep else "stop", None)
+            self._tell(index, text, (), "length" if keep else "superseded", None)
         self._stop_engine()
 
     def _tell(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -172,6 +173,18 @@ def test_an_entry_is_safe_before_its_answer_has_ended(journaled: Start) -> None:
         for number, stream in enumerate((True, False) * 20, 1):
             client.post("/v1/chat/completions", json={**CHAT, "stream": stream})
             assert metrics.accepted == number  # no waiting
+
+
+def test_a_completion_that_a_newer_one_ended(journaled: Start) -> None:
+    journal = journaled(Script(endless=True))
+    body = {"input_prefix": "x = ", "input_suffix": "", "t_max_predict_ms": 300}
+    with journal.served.client() as client, ThreadPoolExecutor(1) as pool:
+        older = pool.submit(client.post, "/infill", json={**body, "t_max_predict_ms": 0})
+        eventually(lambda: journal.served.engine.running() == 1)
+        client.post("/infill", json={**body, "prompt": "1"})
+        assert older.result().json()["content"] == ""
+    reasons = {row["request"].get("prompt"): row["finish_reason"] for row in journal.rows(2)}
+    assert reasons == {None: "superseded", "1": "length"}
 
 
 def test_a_completion_that_needed_no_engine(journaled: Start) -> None:

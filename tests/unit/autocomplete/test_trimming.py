@@ -105,7 +105,7 @@ def test_the_engine_goes_on_until_every_choice_is_whole() -> None:
     assert (ticket.cancelled, len(told.deltas)) == (1, 2)
 
 
-@pytest.mark.parametrize(("keep", "text", "reason"), [(True, "ab", "length"), (False, "", "stop")])
+@pytest.mark.parametrize(("keep", "text", "reason"), [(True, "ab", "length"), (False, "", "superseded")])
 def test_an_end_from_outside(keep: bool, text: str, reason: str) -> None:
     told, ticket = Told(), Ticket()
     trimming = Trimming(told, 1, UpTo.of, streams=False)
