@@ -22,8 +22,11 @@ from kodify.app import build_app
 from kodify.db.embedded import EmbeddedServer
 from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
+from kodify.engine.vllm_arguments import MORE_STOPS
 from kodify.http_protocol import Protocol
 from kodify.settings import Settings
+
+os.environ.setdefault(*MORE_STOPS)  # vLLM reads it when it is imported, which some tests do before an engine does
 
 
 def free_port() -> int:

@@ -14,6 +14,9 @@ from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
 
+MORE_STOPS = ("VLLM_MAX_STOP_STRINGS", "64")
+
+
 @dataclass(frozen=True)
 class ServingFlags:
     """What vLLM keeps outside its engine arguments: chat template, tool and reasoning parsing, usage details."""
@@ -48,7 +51,7 @@ def prepare_environment(settings: Settings) -> None:
     # Kodify is for closed networks: nothing of a run is reported to vLLM's makers.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # Four stop strings a request are too few for editors' completions.
-    os.environ.setdefault("VLLM_MAX_STOP_STRINGS", "64")
+    os.environ.setdefault(*MORE_STOPS)
     # Lets a CPU engine run its model in the EngineCore process: one process less, half the start.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if is_local_path(settings.model_path):
