@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
-
 MORE_STOPS = ("VLLM_MAX_STOP_STRINGS", "64")
 
 
