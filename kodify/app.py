@@ -11,21 +11,40 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kodify import auth, journal
-from kodify.api import chat, completions, errors, health, infill, models, tabby, users
+from kodify import auth, censor, journal
+from kodify.api import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    health,
+    infill,
+    messages,
+    models,
+    responses,
+    tabby,
+    tokenize,
+    users,
+)
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
 from kodify.api.outlet import Turn
 from kodify.autocomplete.desk import Desk
 from kodify.engine.base import Engine
+from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, UnavailableError
 from kodify.metrics import Metrics
-from kodify.preprocess.presets import choose_preset
 from kodify.settings import Settings
 
 ROUTES = [
     Route("/v1/chat/completions", guard("user", chat.create, limited=True, journaled=True), methods=["POST"]),
     Route("/v1/completions", guard("user", completions.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1/embeddings", guard("user", embeddings.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1/messages", messages.guard(messages.create, journaled=True), methods=["POST"]),
+    Route("/v1/messages/count_tokens", messages.guard(messages.count_tokens), methods=["POST"]),
+    Route("/v1/responses", guard("user", responses.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/tokenize", guard("user", tokenize.create, limited=True), methods=["POST"]),
+    Route("/detokenize", guard("user", tokenize.revert, limited=True), methods=["POST"]),
     Route("/v1/models", guard("user", models.show, journaled=True), methods=["GET"]),
     Route("/infill", guard("user", infill.create, limited=True, journaled=True), methods=["POST"]),
     Route("/props", guard("user", infill.props), methods=["GET"]),
@@ -60,16 +79,21 @@ class App(Starlette):
 
 
 def build_app(
-    settings: Settings, engine: Engine, on_settled: Callable[[Exception | None], None] | None = None
+    settings: Settings,
+    engine: Engine | Engines,
+    on_settled: Callable[[Exception | None], None] | None = None,
+    on_loading: Callable[[str], None] = lambda label: None,
 ) -> Starlette:
-    """`on_settled` is told once: None when requests can come, or why the engine did not start."""
+    """`on_settled` is told once: None when requests can come, or why an engine did not start; `on_loading` of each
+    model whose turn it is."""
     metrics = Metrics()
+    engines = engine if isinstance(engine, Engines) else Engines([Served(engine, preset_path=settings.preset_path)])
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         if app.state.journal is not None:
             app.state.journal.open()
-        loading = asyncio.create_task(_load(app, on_settled or (lambda error: None)))
+        loading = asyncio.create_task(_load(app, on_settled or (lambda error: None), on_loading))
         app.state.loading = loading
         try:
             if settings.wait_vllm:
@@ -81,8 +105,10 @@ def build_app(
             app.state.ready = False
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-            await engine.stop()
+            await engines.stop()
             await app.state.auth.stop()
+            if app.state.censor is not None:
+                await app.state.censor.stop()
             if app.state.journal is not None:
                 await app.state.journal.stop()
 
@@ -94,23 +120,25 @@ def build_app(
     )
     app.router.redirect_slashes = False  # one address a route; another is 404, in the one shape
     app.state.settings = settings
-    app.state.engine = engine
+    app.state.engines = engines
     app.state.auth = auth.build(settings, metrics)
     app.state.administration = auth.administration(app.state.auth, settings)
     app.state.logins = auth.LoginLimits()
     app.state.journal = journal.build(settings, metrics)
     app.state.metrics = metrics
+    app.state.censor = censor.build(settings.file.censor, metrics.registry)
     acceptance = journal.build_acceptance(metrics, app.state.journal)
     app.state.desk = Desk(settings.completion_cache, metrics, acceptance)
     app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
-    app.state.preset = None
     app.state.ready = False
     return app
 
 
-async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) -> None:
-    """The journal, who may ask, the engine, then what depends on its tokenizer."""
-    engine: Engine = app.state.engine
+async def _load(
+    app: Starlette, on_settled: Callable[[Exception | None], None], on_loading: Callable[[str], None]
+) -> None:
+    """The journal, who may ask, the engines."""
+    engines: Engines = app.state.engines
     settings: Settings = app.state.settings
     patience_s = settings.wait_vllm_attempts * settings.wait_vllm_timeout_s if settings.wait_vllm else None
     try:
@@ -118,9 +146,7 @@ async def _load(app: Starlette, on_settled: Callable[[Exception | None], None]) 
             if app.state.journal is not None:
                 await app.state.journal.start()
             await app.state.auth.start()
-            await engine.start()
-        choice = choose_preset(settings.preset_path, engine.vocabulary, engine.facts.path)
-        app.state.preset, app.state.preset_label = choice.preset, choice.label
+            await engines.start(on_loading)
     except TimeoutError as error:
         late = ConfigError(f"The engine was not ready after {patience_s or 0:g} s: raise WAIT_VLLM_ATTEMPTS.")
         on_settled(error if patience_s is None else late)

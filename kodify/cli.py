@@ -8,11 +8,13 @@ import os
 import sys
 import warnings
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kodify import __version__, cli_journal, cli_users, terminal, verdicts
+from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
 
@@ -21,6 +23,7 @@ app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_a
 app.add_typer(cli_users.app, name="users")
 app.add_typer(cli_journal.app, name="journal")
 
+UPSTREAM_PATIENCE_S = 10.0
 QUIET = {
     "vllm": logging.ERROR,
     "uvicorn": logging.WARNING,
@@ -48,11 +51,10 @@ def serve(model: Model = None, host: Host = None, port: Port = None, config: Con
     for notice in verdicts.notices(settings):
         logging.getLogger("kodify").warning(notice)
 
-    from kodify.engine.vllm import VllmEngine
     from kodify.server import end_children
     from kodify.server import serve as serve_app
 
-    code = _run(serve_app(settings, VllmEngine(settings)))
+    code = _run(serve_app(settings, _build_engines(settings)))
     end_children()
     logging.shutdown()
     # All is shut down; the interpreter's own end would print triton's reports of leaked functions, and wait for a
@@ -123,6 +125,43 @@ def version() -> None:
     typer.echo(__version__)
 
 
+def _build_engines(settings: Settings) -> Engines:
+    from kodify.engine.vllm import VllmEngine
+    from kodify.engine.vllm_embed import VllmEmbedder
+
+    served = []
+    for entry, own in settings.models:
+        label, required = own.served_names[0], entry is None or entry.required
+        if entry is not None and entry.task == "embed":
+            served.append(Served(VllmEmbedder(own), label, "embed", required=required))
+        else:
+            served.append(Served(VllmEngine(own), label, "generate", own.preset_path, required))
+    if settings.file.upstreams:
+        served.append(_build_upstreams(settings, has_models=bool(served)))
+    return Engines(served, settings.file.tabby.model_name)
+
+
+def _build_upstreams(settings: Settings, *, has_models: bool) -> Served:
+    """Beside models of its own Kodify does not wait for them for ever."""
+    from kodify.engine.upstream import UpstreamEngine
+    from kodify.engine.upstream_pool import UpstreamOptions
+    from kodify.preprocess.presets import read_preset
+
+    options = [
+        UpstreamOptions(
+            one.url,
+            one.api_key.get_secret_value() if one.api_key is not None else None,
+            tuple(one.models),
+            one.idle_timeout_s,
+        )
+        for one in settings.file.upstreams
+    ]
+    path = None if has_models else settings.completions_preprocessing_config
+    markers = read_preset(Path(path)).every_token if path is not None else ()
+    engine = UpstreamEngine(options, markers=markers, patience_s=UPSTREAM_PATIENCE_S if has_models else None)
+    return Served(engine, "upstreams", preset_path=path, required=not has_models)
+
+
 def _configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if settings.log_level == "debug":
@@ -144,11 +183,13 @@ def _argument_problems(settings: Settings) -> list[str]:
     from kodify.engine.vllm_arguments import engine_arguments, prepare_environment
 
     prepare_environment(settings)
-    try:
-        engine_arguments(settings)
-    except KodifyError as error:
-        return [error.message]
-    return []
+    found = []
+    for _, own in settings.models:
+        try:
+            engine_arguments(own)
+        except KodifyError as error:
+            found.append(error.message)
+    return found
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from kodify.errors import ConfigError
 
@@ -34,9 +35,11 @@ class _Entry(BaseModel):
 class ModelEntry(_Entry):
     name: str | Annotated[list[str], Field(min_length=1)]
     path: str
-    task: Literal["generate"] = "generate"
+    task: Literal["generate", "embed"] = "generate"
+    gpu_share: float | None = Field(None, gt=0, le=1)  # of the GPU's memory; None: an equal part of what is left
     args: str = ""
     preprocessing: str | None = None
+    required: bool = True  # false: Kodify starts without it where it can't be loaded
 
     @property
     def names(self) -> list[str]:
@@ -47,17 +50,59 @@ class TabbyEntry(_Entry):
     model_name: str | None = None
 
 
+class CensorEntry(_Entry):
+    """`url` is asked of each text; `patterns` are regular expressions, or a file with one a line."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] | None = None
+    token: SecretStr | None = None
+    timeout_s: float = Field(5.0, gt=0)
+    patterns: str | list[str] = []
+    check: Literal["prompts", "answers", "both"] = "both"
+    open_on_failure: bool = False  # true: what can't be checked passes
+
+    @model_validator(mode="after")
+    def _checks_something(self) -> Self:
+        if self.url is None and not self.patterns:
+            raise PydanticCustomError("censor", "needs url or patterns")
+        return self
+
+
+class UpstreamEntry(_Entry):
+    """Another OpenAI-compatible server whose models are served here too."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]")]
+    api_key: SecretStr | None = None
+    models: list[str] = []  # of its models only these; none named: all
+    idle_timeout_s: float = Field(300.0, gt=0)
+
+
 class ConfigFile(_Entry):
-    models: list[ModelEntry] = Field(default_factory=list, max_length=1)
+    models: list[ModelEntry] = Field(default_factory=list)
     tabby: TabbyEntry = TabbyEntry()
-    # Older installations list their engines' addresses here; with the engine in process nothing reads it.
-    upstreams: Any = None
+    censor: CensorEntry | None = None
+    upstreams: list[UpstreamEntry] = []
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        """The guides have a mapping of addresses; a list of addresses, or of mappings with a url, will do too."""
+        if value is None:
+            return []
+        if isinstance(value, dict):
+            return [{"url": url, **(options or {})} for url, options in value.items()]
+        if isinstance(value, list):
+            return [{"url": one} if isinstance(one, str) else one for one in value]
+        return value
 
     def shown(self) -> dict[str, Any]:
         """What has an effect, without secrets."""
-        shown = self.model_dump(mode="json", exclude={"upstreams"})
+        shown = self.model_dump(mode="json")
+        for upstream in shown["upstreams"]:
+            upstream["url"] = hide_secrets(upstream["url"])
         for model in shown["models"]:
             model["args"] = hide_secrets(model["args"])
+        if shown["censor"] and shown["censor"]["url"]:
+            shown["censor"]["url"] = hide_secrets(shown["censor"]["url"])
         return shown
 
 

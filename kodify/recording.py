@@ -35,6 +35,7 @@ class Recorder:
     def __init__(self, answer: Told, record: Record, job: Job) -> None:
         self._answer = answer
         self._record = record
+        self._job = job
         record.model = job.model
         record.prompt_tokens = job.prompt_tokens
         answer.on_end = self._end
@@ -51,6 +52,7 @@ class Recorder:
     def _entry(self, status: int | None = None, *, cancelled: bool = False) -> Record:
         answer, record = self._answer, self._record
         status = status or answer.status
+        record.prompt_tokens = self._job.prompt_tokens  # an upstream tells at its end
         said, rich = answer.said or (), answer.rich
         if len(said) == len(rich) == 1 and status == 200 and _is_plain(rich[0]):
             response = answer.plainly_assembled("".join(said[0]), rich[0])

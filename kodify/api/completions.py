@@ -13,7 +13,7 @@ from kodify.api.body import read_json
 from kodify.api.completion_answer import CompletionStream, CompletionWhole, Wishes
 from kodify.api.fill import BEFORE_CHATS, cutter, prompt_ids
 from kodify.api.middleware import new_id
-from kodify.api.models import find_engine
+from kodify.api.models import find_engine, preset_of
 from kodify.api.streaming import Encoder, respond
 from kodify.autocomplete.trimming import Trimming
 from kodify.engine.base import Engine, Job
@@ -38,7 +38,7 @@ async def create(request: Request) -> Response:
     deadline_s = None
     if wanted.suffix is not None:
         deadline_s = _deadline_s(body)
-        holes = await _fill_in_the_middle(wanted, engine, request.app.state.preset)
+        holes = await _fill_in_the_middle(wanted, engine, preset_of(request, engine))
     if wanted.n > keep and not with_logprobs:
         wanted.logprobs = 0  # candidates are ranked by the logprob of their own tokens
     streams = bool(wanted.stream)
@@ -52,9 +52,9 @@ async def create(request: Request) -> Response:
         job = replace(job, priority=BEFORE_CHATS)
     response = respond(request, engine, job, encoder)
     if trims:
-        preset, each = request.app.state.preset, job.choices
+        preset, each = preset_of(request, engine), job.choices
         response.narrowed = Trimming(
-            encoder,
+            response.answer,
             each * len(holes),
             lambda index: cutter(preset, holes[index // each]),
             streams=streams,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kodify.api.asking import Ask, Place
-from kodify.api.models import ready_engine
+from kodify.api.models import preset_of
 from kodify.api.outlet import EVENT_STREAM
 from kodify.api.record import record_of
 from kodify.api.streaming import Encoder, GeneratedResponse
@@ -38,16 +38,18 @@ class Filled(GeneratedResponse):
     """Ends early where the text is whole, the time is up, or a newer completion has come."""
 
     def __init__(self, engine: Engine, job: Job, encoder: Encoder, ask: Ask, place: Place) -> None:
-        super().__init__(engine, job, encoder, place.request.app.state.metrics)
+        state = place.request.app.state
+        super().__init__(engine, job, encoder, state.metrics, state.censor)
         self._ask = ask
         self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ask, place, encoder = self._ask, self._place, self.encoder
+        preset = preset_of(place.request, self.engine)
         trimming = Trimming(
-            encoder,
+            self.answer,
             1,
-            lambda _: cutter(place.request.app.state.preset, ask.hole, least_indent=ask.least_indent, raw=ask.raw),
+            lambda _: cutter(preset, ask.hole, least_indent=ask.least_indent, raw=ask.raw),
             streams=encoder.streams,
             crlf=(ask.hole.crlf,),
             deadline_s=ask.deadline_s,
@@ -61,7 +63,8 @@ class Filled(GeneratedResponse):
             trimming.close()
             place.leave()
         place.desk.ended(late=trimming.late, superseded=place.superseded)
-        if encoder.finished and not encoder.failed and not place.superseded and not ask.warm_up:
+        flagged = self.screen is not None and self.screen.flagged
+        if encoder.finished and not (encoder.failed or flagged or place.superseded or ask.warm_up):
             if not trimming.late:
                 place.keep(trimming.text(0))
             place.answered(self.job.id, self.job.model, trimming.text(0))
@@ -71,15 +74,16 @@ async def fill(
     request: Request, engine: Engine, ask: Ask, make_encoder: Callable[[Job], Encoder], say: Say
 ) -> Response:
     """`say` makes the answer of a text that needs no engine, for an id."""
-    place = Place(request, ask)
+    place = Place(request, engine.facts.names[0], ask)
     try:
         text = place.known()
         if text is not None:
             return _say(place, engine, ask, say, text, "cached")
-        prompt = await _prompt(request.app.state.preset, engine, ask)
+        preset = preset_of(request, engine)
+        prompt = await _prompt(preset, engine, ask)
         if not prompt:
             return _say(place, engine, ask, say, "", "stop")
-        job = None if place.superseded else await _job(request.app.state.preset, engine, ask, prompt)
+        job = None if place.superseded else await _job(preset, engine, ask, prompt)
         if place.superseded or job is None:
             place.desk.ended(late=False, superseded=True)
             return _say(place, engine, ask, say, "", "superseded")
@@ -106,11 +110,10 @@ def _say(place: Place, engine: Engine, ask: Ask, say: Say, text: str, reason: st
     return Response(data, media_type="application/json")
 
 
-def tokens(request: Request, asked: int | None) -> int:
+def tokens(preset: Preset | None, engine: Engine, asked: int | None) -> int:
     """How many an answer may have: as asked, the preset's, never more than half of the context."""
-    preset: Preset | None = request.app.state.preset
     wanted = asked or (preset.max_tokens if preset is not None else DEFAULT_TOKENS)
-    return max(1, min(wanted, ready_engine(request).facts.context_tokens // 2))
+    return max(1, min(wanted, engine.facts.context_tokens // 2))
 
 
 def deadline_s(request: Request, asked_ms: float | None) -> float:
@@ -119,9 +122,8 @@ def deadline_s(request: Request, asked_ms: float | None) -> float:
     return most if asked_ms is None or asked_ms <= 0 else min(most, asked_ms / 1e3)
 
 
-def temperature(request: Request, asked: float | None) -> float:
+def temperature(preset: Preset | None, asked: float | None) -> float:
     if asked is None:
-        preset: Preset | None = request.app.state.preset
         return preset.temperature if preset is not None else 0.0
     if not 0 <= asked <= 2:
         raise BadRequestError(f"temperature must be in the range from 0 to 2, got {asked:g}.", param="temperature")

@@ -13,13 +13,14 @@ from starlette.responses import Response
 from kodify.api.asking import Ask
 from kodify.api.body import read_json
 from kodify.api.fill import deadline_s, fill, temperature, tokens
-from kodify.api.models import ready_engine
+from kodify.api.models import completion_engine, preset_of
 from kodify.api.outlet import EVENT_STREAM
 from kodify.api.shapes import read
 from kodify.api.streaming import Encoder, WholeEncoder
-from kodify.engine.base import Delta, Job
+from kodify.engine.base import Delta, Engine, Job
 from kodify.errors import BadRequestError
 from kodify.preprocess.hole import Hole, make_hole
+from kodify.preprocess.presets import Preset
 from kodify.protocol import infill
 
 UNLIMITED_TOKENS = 1024  # what n_predict -1 means here
@@ -35,12 +36,13 @@ _SAMPLING = {
 
 async def create(request: Request) -> Response:
     body = await read_json(request)
-    engine = ready_engine(request)
+    engine = completion_engine(request, body.get("model"))
+    preset = preset_of(request, engine)
     wanted = read(body, infill.InfillRequest)
     ask = Ask(
         hole=_hole(wanted),
-        max_tokens=_max_tokens(request, wanted.n_predict),
-        sampling=_sampling(request, wanted),
+        max_tokens=_max_tokens(preset, engine, wanted.n_predict),
+        sampling=_sampling(preset, wanted),
         stop=tuple(text for text in wanted.stop or () if text),
         streams=bool(wanted.stream),
         deadline_s=_deadline_s(request, wanted),
@@ -62,7 +64,7 @@ async def create(request: Request) -> Response:
 
 async def props(request: Request) -> Response:
     """As far as the plugins ask."""
-    facts = ready_engine(request).facts
+    facts = completion_engine(request).facts
     name = facts.names[0]
     content = {
         "default_generation_settings": {"n_ctx": facts.context_tokens},
@@ -165,10 +167,10 @@ def _hole(wanted: infill.InfillRequest) -> Hole:
     return make_hole(wanted.input_prefix + (wanted.prompt or ""), wanted.input_suffix, context=context, stable=True)
 
 
-def _max_tokens(request: Request, n_predict: int | None) -> int:
+def _max_tokens(preset: Preset | None, engine: Engine, n_predict: int | None) -> int:
     if n_predict is not None and n_predict < -2:  # -1 and -2: as much as there is
         raise BadRequestError(f"n_predict must be at least -1, got {n_predict}.", param="n_predict")
-    return tokens(request, UNLIMITED_TOKENS if n_predict is not None and n_predict < 0 else n_predict)
+    return tokens(preset, engine, UNLIMITED_TOKENS if n_predict is not None and n_predict < 0 else n_predict)
 
 
 def _deadline_s(request: Request, wanted: infill.InfillRequest) -> float:
@@ -179,8 +181,8 @@ def _deadline_s(request: Request, wanted: infill.InfillRequest) -> float:
     return deadline_s(request, (predict_s + (_seconds(wanted.t_max_prompt_ms) or predict_s)) * 1e3)
 
 
-def _sampling(request: Request, wanted: infill.InfillRequest) -> dict[str, Any]:
-    sampling = {"temperature": temperature(request, wanted.temperature)}
+def _sampling(preset: Preset | None, wanted: infill.InfillRequest) -> dict[str, Any]:
+    sampling = {"temperature": temperature(preset, wanted.temperature)}
     if sampling["temperature"]:  # the most likely token needs none of these
         for name, field in _SAMPLING.items():
             value = getattr(wanted, name)

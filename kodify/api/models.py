@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kodify.engine.base import Engine
+from kodify.engine.base import EmbeddingEngine, Engine
+from kodify.engines import Engines, Task
 from kodify.errors import NotFoundError, UnavailableError
+from kodify.preprocess.presets import Preset
 from kodify.protocol import openai
 
 
 async def show(request: Request) -> Response:
-    return Response(orjson.dumps(openai.models(ready_engine(request).facts)), media_type="application/json")
+    found = [served.facts for served in ready_engines(request).running]
+    return Response(orjson.dumps(openai.models(found)), media_type="application/json")
 
 
-def ready_engine(request: Request) -> Engine:
+def ready_engines(request: Request) -> Engines:
     state = request.app.state
     if not state.ready:
         raise UnavailableError("The model is still loading. Please try again later")
-    engine: Engine = state.engine
-    return engine
+    engines: Engines = state.engines
+    return engines
 
 
 def find_engine(request: Request, model: Any) -> Engine:
-    """The engine that serves `model`; an empty name is the default's. What is no name at all is left to the request's
-    validation."""
-    engine = ready_engine(request)
-    if isinstance(model, str) and model and model not in engine.facts.names:
+    """The engine that generates for `model`; an empty name is the default's. What is no name at all is left to the
+    request's validation."""
+    return cast(Engine, _find(request, model, "generate"))
+
+
+def find_embedder(request: Request, model: Any) -> EmbeddingEngine:
+    return cast(EmbeddingEngine, _find(request, model, "embed"))
+
+
+def completion_engine(request: Request, model: Any = None) -> Engine:
+    """For an editor's completion, which may name a model; a name that is not served here means none."""
+    engines = ready_engines(request)
+    served = engines.find(model, "generate") if isinstance(model, str) else None
+    return cast(Engine, (served or engines.for_completions()).engine)
+
+
+def preset_of(request: Request, engine: Engine) -> Preset | None:
+    engines: Engines = request.app.state.engines
+    return engines.preset_of(engine)
+
+
+def _find(request: Request, model: Any, task: Task) -> Engine | EmbeddingEngine:
+    engines = ready_engines(request)
+    if not isinstance(model, str) or not model:
+        return engines.default(task).engine
+    served = engines.find(model, task)
+    if served is None:
         raise NotFoundError(f'The model "{model[:200]}" does not exist.', param="model")
-    return engine
+    return served.engine

@@ -16,6 +16,7 @@ from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
 from kodify.api.outlet import Outlet
 from kodify.api.record import record_of
+from kodify.censor import Censor, Screen
 from kodify.engine.base import Delta, Engine, Job
 from kodify.errors import KodifyError
 from kodify.metrics import Metrics
@@ -110,13 +111,17 @@ class WholeEncoder(Encoder):
 class GeneratedResponse(Response):
     """Runs the job when Starlette sends the response; the encoder decides what that is."""
 
-    def __init__(self, engine: Engine, job: Job, encoder: Encoder, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, job: Job, encoder: Encoder, metrics: Metrics, censor: Censor | None = None
+    ) -> None:
         self.engine = engine
         self.job = job
         self.encoder = encoder
         self.metrics = metrics
         self.background = None
         self.narrowed: generation.Narrowed | None = None
+        self.screen = None if censor is None else censor.screen(job, engine.vocabulary, encoder)
+        self.answer: Encoder | Screen = self.screen or encoder  # for the one that narrows it
 
     @property
     def tokens_used(self) -> int:
@@ -136,7 +141,9 @@ class GeneratedResponse(Response):
 
         try:
             record = record_of(scope)
-            await generation.run(self.engine, self.job, self.encoder, client_left, self.metrics, record, self.narrowed)
+            await generation.run(
+                self.engine, self.job, self.encoder, client_left, self.metrics, record, self.narrowed, self.screen
+            )
         finally:
             if not self.encoder.finished:
                 outlet.abandon()
@@ -144,4 +151,5 @@ class GeneratedResponse(Response):
 
 
 def respond(request: Request, engine: Engine, job: Job, encoder: Encoder) -> GeneratedResponse:
-    return GeneratedResponse(engine, job, encoder, request.app.state.metrics)
+    state = request.app.state
+    return GeneratedResponse(engine, job, encoder, state.metrics, state.censor)

@@ -15,7 +15,7 @@ from kodify import __version__
 from kodify.api.asking import Ask
 from kodify.api.body import read_json
 from kodify.api.fill import deadline_s, fill, temperature, tokens
-from kodify.api.models import ready_engine
+from kodify.api.models import completion_engine, find_engine, preset_of, ready_engines
 from kodify.api.shapes import read
 from kodify.api.streaming import WholeEncoder
 from kodify.autocomplete.desk import Desk
@@ -24,6 +24,7 @@ from kodify.errors import BadRequestError
 from kodify.journal.acceptance import Event
 from kodify.preprocess.hole import Hole, make_hole, short_name
 from kodify.preprocess.languages import find_language
+from kodify.preprocess.presets import Preset
 from kodify.protocol import tabby
 
 # Clients switch features off below v0.27.0 of the server that they know.
@@ -55,14 +56,15 @@ class TabbyAnswer(WholeEncoder):
 
 
 async def complete(request: Request, body: dict[str, Any]) -> Response:
-    engine = ready_engine(request)
+    engine = completion_engine(request)
+    preset = preset_of(request, engine)
     wanted = read(body, tabby.CompletionRequest)
     debug = wanted.debug_options or tabby.DebugOptions()
     hole, snippets = _hole(wanted, debug)
     ask = Ask(
         hole=hole,
-        max_tokens=tokens(request, None),
-        sampling=_sampling(request, wanted),
+        max_tokens=tokens(preset, engine, None),
+        sampling=_sampling(preset, wanted),
         user=wanted.user,
         deadline_s=deadline_s(request, wanted.deadline_ms),
         raw=debug.raw_prompt is not None,
@@ -98,15 +100,15 @@ def _hole(wanted: tabby.CompletionRequest, debug: tabby.DebugOptions) -> tuple[H
     return hole, snippets
 
 
-def _sampling(request: Request, wanted: tabby.CompletionRequest) -> dict[str, Any]:
-    sampling: dict[str, Any] = {"temperature": temperature(request, wanted.temperature)}
+def _sampling(preset: Preset | None, wanted: tabby.CompletionRequest) -> dict[str, Any]:
+    sampling: dict[str, Any] = {"temperature": temperature(preset, wanted.temperature)}
     if wanted.seed is not None:
         sampling["seed"] = wanted.seed % 2**63  # a client's may be any 64 bits
     return sampling
 
 
 async def health(request: Request) -> Response:
-    engine = ready_engine(request)
+    engine = completion_engine(request)
     await engine.check_health()
     build = {
         "build_date": "",
@@ -114,8 +116,8 @@ async def health(request: Request) -> Response:
         "git_sha": f"kodify-{__version__}",
         "git_describe": SPOKEN_VERSION,
     }
-    name = engine.facts.names[0]
-    found = tabby.health(name, name, engine.facts.device, build)
+    chat = find_engine(request, None).facts.names[0]
+    found = tabby.health(engine.facts.names[0], chat, engine.facts.device, build)
     host = {"arch": platform.machine(), "cpu_info": platform.processor() or platform.machine()}
     return _json({**found, **host, "cpu_count": os.cpu_count() or 1})
 
@@ -126,7 +128,7 @@ async def server_setting(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    names = list(ready_engine(request).facts.names)
+    names = [name for one in ready_engines(request).running if one.task == "generate" for name in one.facts.names]
     return _json({"completion": names, "chat": names})
 
 

@@ -5,11 +5,14 @@ Plain frozen data and Protocols; no engine is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
+
+if TYPE_CHECKING:  # the engine's, and slow to import
+    import numpy as np
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
@@ -181,3 +184,72 @@ class Engine(Protocol):
 
     def metrics(self) -> bytes:
         """Its series in the Prometheus text format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """`vectors`: float32, one row an input. `prompt_tokens`: of each input, with those that the tokenizer adds."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    prompt_tokens: tuple[int, ...]
+
+
+class EmbeddingEngine(Protocol):
+    """A model that turns texts into vectors. Every method raises KodifyErrors only, bugs aside."""
+
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def embed(
+        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+    ) -> Embedded:
+        """Of texts, or of token ids as the model reads them. Cancelled with the task that awaits it.
+
+        BadRequestError where an input is empty or longer than the context, or where the model has no vectors of so
+        many `dimensions`.
+        """
+
+    async def check_health(self) -> None:
+        """Raises UnavailableError where the engine can't embed."""
+
+    def running(self) -> int:
+        """Inputs that the engine still works on."""
+
+    def metrics(self) -> bytes:
+        """Its series in the Prometheus text format."""
+
+
+Dialect = Literal["messages", "count_tokens", "responses", "tokenize", "detokenize"]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One of a stream, as its dialect names it; `data` is JSON."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a request has come that the engine answers in a dialect. `first_at`: when the first output came, on the
+    monotonic clock; 0 before."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_at: float = 0.0
+    finish_reason: str | None = None
+
+
+@runtime_checkable
+class DialectEngine(Protocol):
+    """An engine that speaks dialects by itself, beside the jobs that it takes."""
+
+    async def serve(
+        self, dialect: Dialect, body: dict[str, Any], progress: Progress
+    ) -> dict[str, Any] | AsyncGenerator[Event, None]:
+        """The answer, or a stream's events; `progress` is kept up to date. Cancelled with the task that awaits it or
+        its events. Raises KodifyErrors only, bugs aside, and so do the events."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from kodify.engine.base import Delta, EngineFacts, Job, Prompt, Sink
-from kodify.errors import KodifyError, UnavailableError
+from kodify.engine.base import Delta, Embedded, EngineFacts, Job, Prompt, Sink
+from kodify.errors import BadRequestError, KodifyError, UnavailableError
 
 _DEFAULTS: dict[str, Any] = {
     "model": None, "stream": False, "n": 1, "temperature": None, "top_p": None, "presence_penalty": None,
@@ -143,6 +143,65 @@ class ScriptedEngine:
 
     def running(self) -> int:
         return len(self._tasks)
+
+    def metrics(self) -> bytes:
+        return b""
+
+
+@dataclass
+class ScriptedEmbedder:
+    """A vector tells its input's length and position; one token a character. `endless`: it never comes to an end."""
+
+    names: tuple[str, ...] = ("scripted-embedder",)
+    context_tokens: int = 512
+    size: int = 4
+    error: Exception | None = None
+    endless: bool = False
+    healthy: bool = True
+    asked: list[tuple[list[Any], int | None]] = field(default_factory=list)
+    cancelled: int = 0
+    _running: int = 0
+
+    @property
+    def facts(self) -> EngineFacts:
+        return EngineFacts(self.names, "/scripted-embedder", "none", self.context_tokens, 0, int(time.time()))
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)
+
+    async def embed(
+        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+    ) -> Embedded:
+        import numpy as np  # the engine's
+
+        self.asked.append((list(inputs), dimensions))
+        self._running += len(inputs)
+        try:
+            await asyncio.sleep(0)
+            if self.endless:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self._running -= len(inputs)
+        if self.error is not None:
+            raise self.error
+        if max(map(len, inputs)) > self.context_tokens:
+            raise BadRequestError(f"This model's maximum context length is {self.context_tokens} tokens.")
+        size = dimensions or self.size
+        rows = [[len(one) / 7, position / 3, *(0.1,) * size][:size] for position, one in enumerate(inputs)]
+        return Embedded(np.array(rows, dtype=np.float32), tuple(map(len, inputs)))
+
+    async def check_health(self) -> None:
+        if not self.healthy:
+            raise UnavailableError("The engine is not running.")
+
+    def running(self) -> int:
+        return self._running
 
     def metrics(self) -> bytes:
         return b""

@@ -37,10 +37,10 @@ MAX_COUNTED_CHARACTERS = 4_000_000
 class RequestReader:
     """Holds the renderer; one for each engine."""
 
-    def __init__(self, engine: Any, flags: ServingFlags, requests: Counter) -> None:
-        """`requests` has the label `reader`."""
+    def __init__(self, engine: Any, flags: ServingFlags, by_kodify: Counter, by_vllm: Counter) -> None:
+        """The counters tell how many requests were read by whose code."""
         self._engine = engine
-        self._by_kodify, self._by_vllm = requests.labels("kodify"), requests.labels("vllm")
+        self._by_kodify, self._by_vllm = by_kodify, by_vllm
         self._common: CommonReader | None = None
         self._config = engine.model_config
         self._defaults = self._config.get_diff_sampling_param()

@@ -69,6 +69,13 @@ class Preset(BaseModel):
         """Every prompt needs them."""
         return self.markers if self.bos is None else (*self.markers, self.bos)
 
+    @property
+    def every_token(self) -> tuple[str, ...]:
+        """All that it names, whether a prompt needs them or not."""
+        form = (self.repo.file, self.repo.name) if self.repo is not None else ()
+        names = (*self.tokens, *self.needs, *self.stop, *form)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
     def fits(self, vocabulary: Vocabulary) -> bool:
         return all(vocabulary.token_id(token) is not None for token in (*self.tokens, *self.needs))
 

@@ -88,8 +88,8 @@ def tool_call_deltas(calls: Sequence[ToolCallDelta]) -> list[dict[str, Any]]:
     return shown
 
 
-def models(facts: EngineFacts) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(name, facts) for name in facts.names]}
+def models(engines: Sequence[EngineFacts]) -> dict[str, Any]:
+    return {"object": "list", "data": [_model(name, facts) for facts in engines for name in facts.names]}
 
 
 def _model(name: str, facts: EngineFacts) -> dict[str, Any]:

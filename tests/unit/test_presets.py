@@ -6,6 +6,7 @@ import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
@@ -13,6 +14,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from kodify import terminal
 from kodify.engine.base import EngineFacts
 from kodify.engine.scripted import CharacterVocabulary
+from kodify.engines import Engines, Served
 from kodify.errors import ConfigError
 from kodify.preprocess.presets import PRESETS, choose_preset, read_preset
 from kodify.settings import Settings
@@ -129,5 +131,7 @@ def test_the_block_at_the_start_says_which_preset_and_how_it_was_found() -> None
         (choose_preset(None, VOCABULARY), "FIM       qwen (found from the tokenizer)"),
         (choose_preset(None, Words()), "FIM       none: the model has no such tokens"),
     ):
-        state = SimpleNamespace(preset_label=choice.label, auth=SimpleNamespace(label="off"), journal=None)
-        assert f"  {line}\n" in terminal.started_block(Settings.load(), facts, state, 1.0)
+        state = SimpleNamespace(auth=SimpleNamespace(label="off"), journal=None)
+        engine: Any = SimpleNamespace(facts=facts)
+        engines = Engines([Served(engine, preset=choice, runs=True)])
+        assert f"  {line}\n" in terminal.started_block(Settings.load(), engines, state, 1.0)

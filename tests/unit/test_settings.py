@@ -53,7 +53,7 @@ def test_config_yml_names_the_model_and_model_overrides_it(monkeypatch: pytest.M
     settings = Settings.load()
     assert (settings.model_path, settings.served_names) == ("org/coder", ["coder", "coder-alias"])
     assert settings.engine_arguments == "--max-model-len=8192"
-    assert any("upstreams" in notice for notice in verdicts.notices(settings))
+    assert [one.url for one in settings.file.upstreams] == ["http://upstream1:8000"]
     monkeypatch.setenv("MODEL", "other/model")
     assert Settings.load().served_names == ["other/model"]
 
@@ -177,3 +177,55 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in str(shown)
     assert "s3cret" not in repr(Settings.load())
     assert shown["VLLM_API_KEY"] == "********"
+
+
+TWO = (
+    "models:\n  - name: coder\n    path: org/coder\n{0}"
+    "  - name: [minilm, embed]\n    path: org/minilm\n    task: embed\n{1}"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shares"),
+    [
+        ("", "", [0.45, 0.45]),
+        ("    gpu_share: 0.7\n", "", [0.7, 0.2]),
+        ("    gpu_share: 0.6\n", "    gpu_share: 0.3\n", [0.6, 0.3]),
+    ],
+)
+def test_several_models_share_the_gpu(first: str, second: str, shares: list[float]) -> None:
+    Path("config.yml").write_text(TWO.format(first, second))
+    entries, own = zip(*Settings.load().models, strict=True)
+    assert [entry.task for entry in entries if entry is not None] == ["generate", "embed"]
+    assert [settings.gpuutil for settings in own] == pytest.approx(shares)
+    assert [settings.served_names for settings in own] == [["coder"], ["minilm", "embed"]]
+    assert [settings.model_path for settings in own] == ["org/coder", "org/minilm"]
+    assert ("gpuutil" in own[1].model_fields_set) == bool(second)  # on a CPU it would mean the host's memory
+
+
+def test_more_than_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config.yml").write_text(TWO.format("    gpu_share: 0.7\n", "    gpu_share: 0.4\n"))
+    assert any("gpu_share" in problem for problem in verdicts.problems(Settings.load()))
+    monkeypatch.setenv("MODEL", "org/alone")
+    assert [own.model_path for _, own in Settings.load().models] == ["org/alone"]
+
+
+def test_one_name_for_two_models() -> None:
+    Path("config.yml").write_text(TWO.format("", "").replace("minilm, embed", "minilm, coder"))
+    assert any("coder twice" in problem for problem in verdicts.problems(Settings.load()))
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("upstreams:\n  http://a:1:\n  http://b:2: {api_key: secret, models: [coder]}\n", ["http://a:1", "http://b:2"]),
+        ("upstreams: [http://a:1, {url: http://b:2}]\n", ["http://a:1", "http://b:2"]),
+        ("upstreams:\n", []),
+    ],
+)
+def test_upstreams_as_the_guides_have_them(text: str, urls: list[str]) -> None:
+    Path("config.yml").write_text(text)
+    settings = Settings.load()
+    assert [one.url for one in settings.file.upstreams] == urls
+    assert bool(settings.models) == (not urls)  # with upstreams alone nothing is loaded here
+    assert "secret" not in str(settings.file.shown())

@@ -24,6 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.protocol": {"kodify.engine.base"},
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
     "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
+    "kodify.censor": {"kodify.config_file", "kodify.engine.base", "kodify.errors"},
+    "kodify.engines": {"kodify.engine.base", "kodify.errors", "kodify.preprocess"},
     "kodify.generation": {"kodify.engine.base", "kodify.metrics", "kodify.journal", "kodify.recording"},
     "kodify.recording": {"kodify.engine.base", "kodify.journal"},
     "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},

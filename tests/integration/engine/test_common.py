@@ -82,8 +82,9 @@ class Readers:
 
     def __init__(self, engine: Any) -> None:
         self.requests = Counter("requests", "By reader.", ["reader"], registry=CollectorRegistry())
-        self.short = RequestReader(engine, engine.flags, self.requests)
-        self.full = RequestReader(engine, engine.flags, self.requests)
+        counters = (self.requests.labels("kodify"), self.requests.labels("vllm"))
+        self.short = RequestReader(engine, engine.flags, *counters)
+        self.full = RequestReader(engine, engine.flags, *counters)
 
     def count(self, reader: str) -> float:
         return float(self.requests.labels(reader)._value.get())

@@ -153,9 +153,9 @@ def test_text_and_finish_reasons_equal_vllms_own_server(
     # Each went the way that it should have: nothing takes a slower one silently.
     direct = engine_path == "direct"
     past_generate = sum(not {"logprobs", "n"} & body.keys() for _, body in cases) if direct else 0
-    assert metric(served, 'kodify_engine_jobs_total{path="direct"}') == past_generate
+    assert metric(served, 'kodify_engine_jobs_total{model="kodify-nano",path="direct"}') == past_generate
     common = sum(is_common(path, body) for path, body in cases) if direct else 0
     assert common == (80 if direct else 0)
-    assert metric(served, 'kodify_engine_requests_total{reader="kodify"}') == common
-    assert metric(served, 'kodify_engine_requests_total{reader="vllm"}') == len(cases) - common
-    assert metric(served, f'kodify_engine_reader_info{{reader="{reader}"}}') == 1
+    assert metric(served, 'kodify_engine_requests_total{model="kodify-nano",reader="kodify"}') == common
+    assert metric(served, 'kodify_engine_requests_total{model="kodify-nano",reader="vllm"}') == len(cases) - common
+    assert metric(served, f'kodify_engine_reader_info{{model="kodify-nano",reader="{reader}"}}') == 1

@@ -1,0 +1,124 @@
+"""`POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from kodify.api.body import read_json
+from kodify.api.middleware import new_id
+from kodify.api.models import find_embedder
+from kodify.api.record import record_of
+from kodify.api.shapes import read
+from kodify.engine.base import Embedded, EmbeddingEngine
+from kodify.errors import BadRequestError
+from kodify.protocol.embeddings import EmbeddingRequest, Input
+
+MOST_INPUTS = 2048  # OpenAI's own limit
+NUMBERS_AT_ONCE = 65_536  # written without letting the event loop go on: about a millisecond
+
+MOST_SHOWN = 500  # characters of a body, in an error
+
+
+async def create(request: Request) -> Response:
+    body = await read_json(request)
+    engine = find_embedder(request, body.get("model"))
+    wanted = read(body, EmbeddingRequest)
+    if wanted.input is None and wanted.text is None:
+        raise _missing(body)
+    inputs = _inputs(wanted)
+    model = engine.facts.names[0]
+    record = record_of(request.scope)
+    if record is not None:
+        record.model = model
+    embedded = await _embed(request, engine, inputs, wanted.dimensions)
+    tokens = sum(embedded.prompt_tokens)
+    if record is not None:
+        record.prompt_tokens = tokens
+    request.app.state.metrics.prompt_tokens.inc(tokens)
+    return EmbeddingResponse(await _encode(embedded, model, tokens, wanted.encoding_format == "base64"), tokens)
+
+
+class EmbeddingResponse(Response):
+    """`tokens_used` is counted against the user's limits."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: bytes, tokens_used: int) -> None:
+        super().__init__(content)
+        self.tokens_used = tokens_used
+
+
+def _inputs(wanted: EmbeddingRequest) -> list[Any]:
+    """A list of texts, or one of lists of token ids."""
+    field = "text" if wanted.input is None else "input"
+    given: Input | None = getattr(wanted, field)
+    assert given is not None
+    inputs: list[Any] = [given] if isinstance(given, str) or _are(given, int) else given
+    if not inputs or not all(inputs):
+        raise BadRequestError(f"{field} must not be empty.", param=field)
+    if len(inputs) > MOST_INPUTS:
+        raise BadRequestError(f"{field} must have at most {MOST_INPUTS} items, got {len(inputs)}.", param=field)
+    if not _are(inputs, str) and not _are(inputs, list):
+        raise BadRequestError(f"{field} must be texts, or lists of token ids, not both.", param=field)
+    return inputs
+
+
+def _missing(body: dict[str, Any]) -> BadRequestError:
+    shown = body if len(repr(body)) <= MOST_SHOWN else repr(body)[:MOST_SHOWN] + "…"
+    complaint = {"type": "missing", "loc": ("body", "input"), "msg": "Field required", "input": shown}
+    return BadRequestError(str([complaint]), param="input")
+
+
+def _are(items: list[Any], kind: type) -> bool:
+    return set(map(type, items)) == {kind}
+
+
+async def _embed(request: Request, engine: EmbeddingEngine, inputs: list[Any], dimensions: int | None) -> Embedded:
+    """Ended as soon as the client has left."""
+    job_id = f"embd-{new_id()}"
+    working = asyncio.create_task(engine.embed(inputs, dimensions=dimensions, request_id=job_id))
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        leaving.result()
+        request.app.state.metrics.cancelled.inc()
+        raise ClientDisconnect()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _encode(embedded: Embedded, model: str, tokens: int, as_base64: bool) -> bytes:
+    """Thousands of vectors take long to write: the event loop goes on in between."""
+    vectors = embedded.vectors
+    step = max(1, NUMBERS_AT_ONCE // max(1, vectors.shape[1]))
+    parts: list[bytes] = []
+    for start in range(0, len(vectors), step):
+        if start:
+            await asyncio.sleep(0)
+        data = [
+            {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}
+            for index, vector in enumerate(vectors[start : start + step], start)
+        ]
+        parts.append(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    tail = orjson.dumps({"model": model, "usage": usage})
+    return b'{"object":"list","data":[' + b",".join(parts) + b"]," + tail[1:]
+
+
+def _base64(vector: Any) -> str:
+    return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
