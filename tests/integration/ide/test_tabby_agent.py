@@ -33,7 +33,7 @@ def engine_of(served: Served) -> ScriptedEngine:
 
 def ask_of(text: str, rest: str = "\n") -> dict[str, Any]:
     """What an editor says of its text and its cursor, which is at the end of `text`."""
-    return {"filepath": "/work/m.py", "workspace": "/work", "language": "python", "text": text + rest,
+    return {"filepath": "/project/m.py", "workspace": "/project", "language": "python", "text": text + rest,
             "position": len(text)}  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def language_completion(server: LanguageServer, text: str) -> list[dict[str, Any
     client = {"name": "tests", "version": "1"}
     server.call("initialize", {"processId": None, "rootUri": None, "clientInfo": client, "capabilities": {}})
     server.tell("initialized", {})
-    document = {"uri": "file:///work/m.py", "languageId": "python", "version": 1, "text": text + "\n"}
+    document = {"uri": "file:///project/m.py", "languageId": "python", "version": 1, "text": text + "\n"}
     server.tell("textDocument/didOpen", {"textDocument": document})
     line = text.count("\n")
     position = {"line": line, "character": len(text.rpartition("\n")[2])}
