@@ -68,15 +68,9 @@ class EngineDouble(Executor):
         for request_id in scheduler_output.finished_req_ids:
             self._running.pop(request_id, None)
         for new in scheduler_output.scheduled_new_reqs:
-            self._begun += 1
-            prompt = new.prompt_token_ids or []
-            story = self._line if prompt and prompt[-1] == self._middle else self._story
-            self._running[new.req_id] = Sequence(
-                story=story,
-                computed=new.num_computed_tokens,
-                prompt_length=len(prompt),
-                story_offset=self._begun * STORY_STRIDE % len(story),
-            )
+            prompt = list(new.prompt_token_ids or ())
+            story, offset = self._choose_story(prompt)
+            self._running[new.req_id] = Sequence(story, new.num_computed_tokens, len(prompt), offset)
         scheduled = scheduler_output.num_scheduled_tokens
         sampled = [self._advance(request_id, count) for request_id, count in scheduled.items()]
         if scheduled:
@@ -88,6 +82,12 @@ class EngineDouble(Executor):
             sampled_token_ids=sampled,
         )
         return _settled(output) if non_block else output
+
+    def _choose_story(self, prompt: list[int]) -> tuple[list[int], int]:
+        """What is answered to a prompt, and from where on."""
+        self._begun += 1
+        story = self._line if prompt and prompt[-1] == self._middle else self._story
+        return story, self._begun * STORY_STRIDE % len(story)
 
     def _advance(self, request_id: str, count: int) -> list[int]:
         sequence = self._running[request_id]

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kodify.preprocess import fim
+from kodify.preprocess.hole import Hole
 from kodify.preprocess.presets import PRESETS, Preset, read_preset
+from kodify.preprocess.window import prompt_ids
 from tests.unit.golden_fim.stand_in import FAMILIES, data, of_class, vocabulary
 
 PREFIX = "def add(a, b):\n    return "
@@ -55,7 +57,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("family", GOLDEN)
 def test_the_prompt_of_a_family(family: str) -> None:
-    assert fim.fill_in_the_middle(preset(family), vocabulary(family), PREFIX, SUFFIX, 4096) == GOLDEN[family]
+    assert prompt_ids(Hole(PREFIX, SUFFIX), preset(family), vocabulary(family), 4096) == GOLDEN[family]
 
 
 @pytest.mark.parametrize(
@@ -69,15 +71,14 @@ def test_the_prompt_of_a_family(family: str) -> None:
 )
 def test_the_prompt_is_the_same_from_the_class_that_the_model_is_loaded_with(family: str, tokenizer_class: Any) -> None:
     words = of_class(family, tokenizer_class)
-    assert fim.fill_in_the_middle(preset(family), words, PREFIX, SUFFIX, 4096) == GOLDEN[family]
+    assert prompt_ids(Hole(PREFIX, SUFFIX), preset(family), words, 4096) == GOLDEN[family]
 
 
 def test_the_prompt_of_codegemma() -> None:
     # Google's prompt structure: <|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>, no space around; Gemma's tokenizer
     # begins with <bos>, 2, and puts no space before a text: 1596 is "This", 235269 is ",".
-    ids = fim.fill_in_the_middle(
-        preset("codegemma"), vocabulary("codegemma"), "This is a test.\n", ", 1\n\nHi   Hello", 4096
-    )
+    hole = Hole("This is a test.\n", ", 1\n\nHi   Hello")
+    ids = prompt_ids(hole, preset("codegemma"), vocabulary("codegemma"), 4096)
     assert ids == [
         *(2, 67, 1596, 603, 476, 2121, 235265, 108),
         *(69, 235269, 235248, 235274, 109, 2151, 140, 4521, 68),
@@ -154,7 +155,7 @@ def test_markers_in_a_file_are_text(family: str) -> None:
         ids = words.encode_plain(text)
         assert not set(ids) & set(control.values())
         assert words.decode(ids) == as_decoded(family, text)
-    prompt = fim.fill_in_the_middle(shape, words, markers, markers, 100_000)
+    prompt = prompt_ids(Hole(markers, markers), shape, words, 100_000)
     expected = [words.token_id(marker) for marker in (shape.bos, shape.prefix, shape.suffix, shape.middle) if marker]
     assert sorted(index for index in prompt if index in control.values()) == sorted(filter(None, expected))
 

@@ -9,8 +9,9 @@ import mistral_common
 import pytest
 
 from kodify.engine.vllm_vocabulary import TokenizerVocabulary
-from kodify.preprocess import fim
+from kodify.preprocess.hole import Hole
 from kodify.preprocess.presets import choose_preset
+from kodify.preprocess.window import prompt_ids
 from tests.unit.golden_fim.test_golden_fim import GOLDEN, PREFIX, SUFFIX
 
 FILES = {
@@ -32,7 +33,7 @@ def test_codestrals_prompt_comes_out_of_either_kind(words: TokenizerVocabulary) 
     choice = choose_preset(None, words)
     assert choice.label == "codestral (found from the tokenizer)"
     assert choice.preset is not None
-    ids = fim.fill_in_the_middle(choice.preset, words, PREFIX, SUFFIX, 4096)
+    ids = prompt_ids(Hole(PREFIX, SUFFIX), choice.preset, words, 4096)
     assert words.decode(ids) == f"<s>[SUFFIX]{SUFFIX}[PREFIX]{PREFIX}"
     if words.token_id("[PREFIX]") == 11:  # Codestral's
         assert ids == GOLDEN["codestral"]
