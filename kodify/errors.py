@@ -5,6 +5,8 @@ Status, type and wire code are the class's own; the wire shape is made in `api/e
 
 from __future__ import annotations
 
+STOPPING = "The server is stopping. Please try again later"
+
 
 class KodifyError(Exception):
     """An error with an answer: `status` (HTTP, also the body's `code`), `type`, `message`, `param`."""
@@ -56,6 +58,26 @@ class ConflictError(KodifyError):
     status = 409
     type = "ConflictError"
     default_message = "Conflict"
+
+
+class RequestTimeoutError(KodifyError):
+    """The client takes too long to say what it wants."""
+
+    status = 408
+    type = "RequestTimeoutError"
+    default_message = "The request's body did not come in time."
+
+
+class AddressTooLongError(KodifyError):
+    status = 414
+    type = "AddressTooLongError"
+    default_message = "The request's address is too long."
+
+
+class HeadTooLargeError(KodifyError):
+    status = 431
+    type = "HeadTooLargeError"
+    default_message = "The request's headers are too large or too many."
 
 
 class BodyTooLargeError(KodifyError):

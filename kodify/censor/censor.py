@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from kodify.censor.moderation import Moderation
 from kodify.censor.patterns import Patterns
-from kodify.censor.screen import Answer, Screen
+from kodify.censor.screen import Screen
 from kodify.censor.windows import Windows
-from kodify.engine.base import Job, Vocabulary
+from kodify.engine.base import Job, Screened, Screener, Vocabulary
 from kodify.errors import UnavailableError
 
+TEXTS_AT_ONCE = 16
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -45,20 +46,44 @@ class Censor:
             registry=registry,
         )
 
-    def screen(self, job: Job, vocabulary: Vocabulary, answer: Answer) -> Screen:
+    def screen(self, job: Job, vocabulary: Vocabulary, answer: Screened) -> Screen:
         return Screen(self, vocabulary, job, answer)
+
+    def screener(self, vocabulary: Vocabulary) -> Screener:
+        return lambda job, answer: self.screen(job, vocabulary, answer)
 
     @property
     def check(self) -> Callable[[str], Awaitable[bool]] | None:
         return None if self._moderation is None else self._ask
 
+    async def find_flagged(self, texts: Sequence[str]) -> int | None:
+        """The position of one that is flagged. Raises UnavailableError where there is no verdict."""
+        waiting = iter(enumerate(texts))
+
+        async def go_on() -> int | None:
+            for position, text in waiting:
+                if await self.flags(text):
+                    return position
+            return None
+
+        checks = [asyncio.ensure_future(go_on()) for _ in texts[:TEXTS_AT_ONCE]]
+        try:
+            for done in asyncio.as_completed(checks):
+                if (position := await done) is not None:
+                    return position
+            return None
+        finally:
+            for check in checks:
+                check.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
+
     async def flags(self, text: str) -> bool:
         if self.patterns:
-            for pattern in self.patterns.compiled:
-                if pattern.search(text):
+            for found in self.patterns.steps(text):
+                if found:
                     self._counted["flagged"].inc()
                     return True
-                await asyncio.sleep(0)  # a prompt may be long: the engine's answers go on between two patterns
+                await asyncio.sleep(0)  # a prompt may be long: the engine's answers go on in between
             self._counted["passed"].inc()
         return await self._flags_elsewhere(text) if self._moderation is not None else False
 

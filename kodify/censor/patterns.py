@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from kodify.errors import ConfigError
 
 UNBOUNDED_HELD = 256  # characters, for a pattern without a longest match
 MOST_HELD = 1024
+AT_ONCE = 8192  # characters of a whole text that one pattern is searched in without a pause
 # The standard library's own parser of patterns: it knows how long a match can be.
 _parser: Any = importlib.import_module("re._parser")
 
@@ -28,6 +29,18 @@ class Patterns:
 
     def find(self, text: str) -> bool:
         return any(pattern.search(text) for pattern in self.compiled)
+
+    def steps(self, text: str) -> Iterator[bool]:
+        """Whether a match begins in each next piece of the text, for one pattern after the other.
+
+        A longer match than `held` is found where it ends within the piece or so far behind it.
+        """
+        for begin in range(0, len(text), AT_ONCE):
+            end = begin + AT_ONCE
+            for pattern in self.compiled:
+                match = pattern.search(text, begin, end + self.held)
+                # One that begins behind the piece may be none: what follows it is not seen here. It has its turn.
+                yield match is not None and (match.start() < end or end + self.held >= len(text))
 
 
 class Search:

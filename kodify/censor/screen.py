@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from kodify.censor.patterns import Patterns, Search
-from kodify.censor.windows import Windows
-from kodify.engine.base import Delta, Job, Prompt, Sink, Ticket, Vocabulary
+from kodify.censor.choice import Choice, Gates
+from kodify.censor.patterns import Patterns
+from kodify.engine.base import Delta, Job, Prompt, Screened, Ticket, Vocabulary
 from kodify.errors import BadRequestError
 
 REASON = "content_filter"
 _QUICK_TOKENS = 2000  # as many are decoded on the event loop
-
-
-class Answer(Sink, Protocol):
-    finished: bool
-    first_at: float
-    completion_tokens: int
 
 
 class Verdicts(Protocol):
@@ -41,54 +34,18 @@ class Verdicts(Protocol):
         """The patterns' verdict on one choice."""
 
 
-class _Choice:
-    """What one choice has said, and what of it is held."""
-
-    def __init__(self, search: Search | None, windows: Windows | None) -> None:
-        self.gates = [gate for gate in (search, windows) if gate is not None]
-        self.search = search
-        self.windows = windows
-        self.held: deque[tuple[int, Delta]] = deque()  # with the end of what each says
-        self._end = 0
-        self._channel = ""
-
-    def feed(self, delta: Delta) -> None:
-        text = ""
-        for channel, piece in _said(delta):
-            if channel != self._channel and self._channel:
-                text += "\n"  # what stands in two places is not one word
-            self._channel = channel
-            text += piece
-        self._end += len(text)
-        self.held.append((self._end, delta))
-        for gate in self.gates:
-            gate.feed(text, last=delta.finish_reason is not None)
-
-    @property
-    def flagged(self) -> bool:
-        return any(gate.flagged for gate in self.gates)
-
-    @property
-    def safe(self) -> int:
-        return min(gate.safe for gate in self.gates)
-
-    def close(self) -> None:
-        if self.windows is not None:
-            self.windows.close()
-
-
 class Screen:
     """A sink of one job. Deltas are held whole and go on unchanged, so that what passes is what was said.
 
     A flagged choice ends with `content_filter`: streamed, after what has passed; whole, with no text. The others go on.
     """
 
-    def __init__(self, verdicts: Verdicts, vocabulary: Vocabulary, job: Job, answer: Answer) -> None:
+    def __init__(self, verdicts: Verdicts, vocabulary: Vocabulary, job: Job, answer: Screened) -> None:
         self._verdicts = verdicts
         self._vocabulary = vocabulary
         self._job = job
         self._answer = answer
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, Choice] = {}
         self._running = set(range(job.choices * len(job.prompts)))
         self._ticket: Ticket | None = None
         self.flagged = False
@@ -148,7 +105,7 @@ class Screen:
     def close(self) -> None:
         """Nobody listens any more. What was held counts as said."""
         for index in self._running & self._choices.keys():
-            self._answer.completion_tokens += len(_token_ids(self._choices[index]))
+            self._answer.completion_tokens += len(self._choices[index].token_ids)
         self._running.clear()
         self._close_choices()
 
@@ -156,16 +113,14 @@ class Screen:
         if index not in self._running:
             return
         choice = self._choices[index]
-        if choice.windows is not None and choice.windows.error is not None:
-            self.fail(choice.windows.error)
+        if choice.error is not None:
+            self.fail(choice.error)
             self._stop_engine()
             return
         if choice.flagged:
             self._block(index)
             return
-        safe, held = choice.safe, choice.held
-        while held and held[0][0] <= safe:
-            delta = held.popleft()[1]
+        for delta in choice.take():
             if delta.finish_reason is not None:
                 self._end(index)
                 self._count(choice, flagged=False)
@@ -177,7 +132,7 @@ class Screen:
         token_ids: list[int] = []
         if choice is not None:
             self._count(choice, flagged=True)
-            token_ids = _token_ids(choice)
+            token_ids = choice.token_ids
         self._end(index)
         # Of several candidates a blocked one is the last to be chosen.
         self._answer.emit(Delta(index, "", token_ids, REASON, cumulative_logprob=-math.inf))
@@ -188,16 +143,13 @@ class Screen:
             self._choices[index].close()
         self._stop_engine()
 
-    def _count(self, choice: _Choice, *, flagged: bool) -> None:
-        if choice.search is not None and choice.search.flagged == flagged:
+    def _count(self, choice: Choice, *, flagged: bool) -> None:
+        if self._verdicts.patterns and choice.found == flagged:
             self._verdicts.count_answer(flagged=flagged)
 
-    def _choice(self, index: int) -> _Choice:
+    def _choice(self, index: int) -> Choice:
         verdicts = self._verdicts
-        search = Search(verdicts.patterns) if verdicts.patterns else None
-        check = verdicts.check
-        windows = None if check is None else Windows(check, lambda: self._go_on(index))
-        return _Choice(search, windows)
+        return Choice(lambda: Gates(verdicts.patterns, verdicts.check, lambda: self._go_on(index)))
 
     def _stop_engine(self) -> None:
         if not self._running and self._ticket is not None:
@@ -218,20 +170,3 @@ class Screen:
         if prompt.token_ids and not text:
             raise BadRequestError("The prompt can't be checked: send it as text.", param="prompt")
         return text
-
-
-def _said(delta: Delta) -> Iterator[tuple[str, str]]:
-    """Everything that a client is shown, with where it stands."""
-    if delta.reasoning:
-        yield "reasoning", delta.reasoning
-    if delta.text:
-        yield "text", delta.text
-    for call in delta.tool_calls:
-        if call.name:
-            yield f"name {call.index}", call.name
-        if call.arguments:
-            yield f"arguments {call.index}", call.arguments
-
-
-def _token_ids(choice: _Choice) -> list[int]:
-    return [token_id for _, delta in choice.held for token_id in delta.token_ids]

@@ -5,7 +5,7 @@ Plain frozen data and Protocols; no engine is imported here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -67,7 +67,8 @@ class Prompt:
 class Job:
     """One request, ready to run: `choices` answers for each prompt. `plan` is the engine's own.
 
-    `priority`: where the engine has to choose, the lower number goes first. `tells_cached`: its first and its last
+    `priority`: where the engine has to choose, the lower number goes first, and among equals the lower `ahead`: what
+    else its user has running. `tells_cached`: its first and its last
     deltas say how many of the prompt's tokens the engine had, whatever the configuration says.
     """
 
@@ -78,6 +79,7 @@ class Job:
     plan: Any = field(default=None, repr=False)
     priority: int = 0
     tells_cached: bool = False
+    ahead: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -98,6 +100,30 @@ class Ticket(Protocol):
 
     def cancel(self) -> None:
         """Stops the engine's work on it; safe to call at any time, any number of times, without awaiting."""
+
+
+class Screened(Sink, Protocol):
+    """An answer that a screen stands before."""
+
+    finished: bool
+    first_at: float
+    completion_tokens: int
+
+
+class Screening(Sink, Protocol):
+    """Lets a job's prompt in and its deltas out, the same objects; the last of a blocked choice is the screen's own."""
+
+    async def admit(self) -> bool:
+        """Whether the engine may have the job; if not, the answer has been told."""
+
+    def bind(self, ticket: Ticket) -> None:
+        """The job runs: this is how to stop it."""
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+
+
+Screener = Callable[[Job, Screened], Screening]
 
 
 class ParsedRequest(Protocol):
@@ -149,6 +175,8 @@ class EngineFacts:
     kv_cache_tokens: int
     started_at: int  # UNIX seconds
     details: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None  # of an adapter: the name of its model
+    most_running: int = 0  # sequences at once; 0: it does not say
 
 
 class Engine(Protocol):
@@ -184,6 +212,26 @@ class Engine(Protocol):
 
     def metrics(self) -> bytes:
         """Its series in the Prometheus text format."""
+
+
+@runtime_checkable
+class AdapterHost(Protocol):
+    """An engine that serves LoRA adapters of its model beside it."""
+
+    async def load_adapter(self, name: str, path: str) -> Engine:
+        """The adapter in the folder `path`, ready for jobs. Its `stop` unloads it, after the last of its jobs.
+
+        BadRequestError where there is none that fits the model.
+        """
+
+
+@runtime_checkable
+class DescribedEngine(Protocol):
+    """An engine that tells the shapes of the bodies that it validates itself."""
+
+    def shapes(self, reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """JSON schemas of bodies by kind, and what they refer to by name; `reference` has a place for the name,
+        `{model}`. May take a second: not for the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,20 +284,27 @@ class Event(msgspec.Struct, frozen=True):
 @dataclass(slots=True)
 class Progress:
     """How far a request has come that the engine answers in a dialect. `first_at`: when the first output came, on the
-    monotonic clock; 0 before."""
+    monotonic clock; 0 before. `finish_reason`: the engine's, or the screen's."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     first_at: float = 0.0
     finish_reason: str | None = None
+    ahead: int = 0  # what else its user has running, before it begins
 
 
 @runtime_checkable
 class DialectEngine(Protocol):
     """An engine that speaks dialects by itself, beside the jobs that it takes."""
 
+    screens_dialects: bool  # whether it can let a screen see what it says
+
     async def serve(
-        self, dialect: Dialect, body: dict[str, Any], progress: Progress
+        self, dialect: Dialect, body: dict[str, Any], progress: Progress, screen: Screener | None = None
     ) -> dict[str, Any] | AsyncGenerator[Event, None]:
         """The answer, or a stream's events; `progress` is kept up to date. Cancelled with the task that awaits it or
-        its events. Raises KodifyErrors only, bugs aside, and so do the events."""
+        its events. Raises KodifyErrors only, bugs aside, and so do the events.
+
+        `screen` sees the prompt and all that the model says. What it blocks ends as if the model had stopped: whole,
+        without a word; streamed, after what has passed.
+        """

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-import httpx
-import msgspec
-
-from kodify.engine import upstream_requests
-from kodify.engine.base import EngineFacts, Job, Sink
-from kodify.engine.upstream_answer import DECODER, Events, Telling
-from kodify.engine.upstream_errors import GONE, Refused, of_event, of_status, of_transport
-from kodify.engine.upstream_pool import Pool, Upstream, UpstreamOptions
-from kodify.engine.upstream_requests import ChatRequest, CompletionRequest, UpstreamJob
+from kodify.engine import upstream_dialects, upstream_requests
+from kodify.engine.base import Dialect, EngineFacts, Event, Job, Progress, Screener, Sink
+from kodify.engine.upstream_answer import DECODER, Chunk, Events, Telling
+from kodify.engine.upstream_asking import BROKEN, Answer, Asking, Call
+from kodify.engine.upstream_errors import GONE, Refused, of_event
+from kodify.engine.upstream_pool import Pool, UpstreamOptions
+from kodify.engine.upstream_requests import ChatRequest, CompletionRequest, Plan, UpstreamJob
 from kodify.engine.upstream_vocabulary import TextVocabulary
-from kodify.errors import EngineFailedError, NotFoundError, UnavailableError
+from kodify.errors import UnavailableError
 
 log = logging.getLogger(__name__)
-
-# A request that kills the server that reads it must not go on to kill them all.
-MOST_TRIES = 3
-START_PAUSE_S = 1.0
-CONTEXT_TOKENS = 8192  # where no upstream tells
-_UNREADABLE = (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class _Ticket:
@@ -41,47 +31,32 @@ class _Ticket:
 class UpstreamEngine:
     """Serves from its start on what any of the upstreams serves at the time."""
 
+    screens_dialects = False  # what is said in them goes by unread
+
     def __init__(
         self, upstreams: Sequence[UpstreamOptions], *, markers: Sequence[str] = (), patience_s: float | None = None
     ) -> None:
         """`markers`: the tokens of the preset that is configured for these models. `start` waits for the first
         upstream: for ever, or `patience_s`."""
-        self.pool = Pool(upstreams)
+        self.pool = Pool(upstreams, patience_s=patience_s)
         self.vocabulary = TextVocabulary(markers)
-        self._patience_s = patience_s
-        self._started_at = int(time.time())
-        self._client: httpx.AsyncClient | None = None
-        self._watches: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def facts(self) -> EngineFacts:
-        context = self.pool.context_tokens() or CONTEXT_TOKENS
-        details = {one.label: "up" if one.up else "left out" for one in self.pool.all}
-        return EngineFacts(self.pool.names(), "", "upstream", context, 0, self._started_at, details)
+        return self.pool.facts()
 
     async def start(self) -> None:
         """Raises UnavailableError where no upstream serves a model in time."""
-        client = self._client = self.pool.make_client()
-        try:
-            async with asyncio.timeout(self._patience_s):
-                while True:
-                    await asyncio.gather(*(one.probe(client) for one in self.pool.all))
-                    if self._serves():
-                        break
-                    await asyncio.sleep(START_PAUSE_S)
-        except TimeoutError:
-            raise UnavailableError(f"None of the upstreams serves a model: {self._labels()}.") from None
-        self._watches = [asyncio.create_task(one.watch(client)) for one in self.pool.all]
+        await self.pool.start()
 
     async def stop(self) -> None:
         """Safe before and after a start that failed."""
-        tasks = [*self._watches, *self._tasks]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._client is not None:
-            await self._client.aclose()
+        await self.pool.stop()
 
     def parse_chat(self, body: dict[str, Any]) -> ChatRequest:
         return upstream_requests.parse_chat(body)
@@ -91,10 +66,10 @@ class UpstreamEngine:
         return upstream_requests.parse_completion(body, hands_on_suffix=not self.vocabulary.markers)
 
     async def chat_job(self, request: ChatRequest, job_id: str) -> UpstreamJob:
-        return upstream_requests.chat_job(request, job_id, self._model(request.model))
+        return upstream_requests.chat_job(request, job_id, self.pool.name(request.model))
 
     async def completion_job(self, request: CompletionRequest, job_id: str) -> UpstreamJob:
-        return upstream_requests.completion_job(request, job_id, self._model(request.model), self.vocabulary)
+        return upstream_requests.completion_job(request, job_id, self.pool.name(request.model), self.vocabulary)
 
     async def submit(self, job: Job, sink: Sink) -> _Ticket:
         assert isinstance(job, UpstreamJob)
@@ -103,134 +78,71 @@ class UpstreamEngine:
         task.add_done_callback(self._tasks.discard)
         return _Ticket(task)
 
+    async def serve(
+        self, dialect: Dialect, body: dict[str, Any], progress: Progress, screen: Screener | None = None
+    ) -> dict[str, Any] | AsyncGenerator[Event, None]:
+        """As the upstream says it; a screen is not asked for."""
+        call, streamed = upstream_dialects.read(dialect, body, self.pool)
+        asking = Asking(self.pool, call)
+        if streamed:
+            return upstream_dialects.events(asking, progress)
+        return await upstream_dialects.whole(dialect, asking, progress)
+
     async def check_health(self) -> None:
-        if not self._serves():
-            raise UnavailableError("None of the servers behind this one answers.")
+        self.pool.check_health()
 
     def running(self) -> int:
-        return len(self._tasks)
+        return self.pool.running()
 
     def metrics(self) -> bytes:
         return self.pool.metrics()
 
-    def _serves(self) -> bool:
-        return any(one.up and one.models for one in self.pool.all)
-
-    def _labels(self) -> str:
-        return ", ".join(one.label for one in self.pool.all)
-
-    def _model(self, asked: str) -> str:
-        """An empty name means the first."""
-        names = self.pool.names()
-        if asked in names:
-            return asked
-        if asked or not names:
-            raise NotFoundError(f'The model "{asked[:200]}" does not exist.', param="model")
-        return names[0]
-
     async def _run(self, job: UpstreamJob, sink: Sink) -> None:
         try:
-            refused = await self._try_each(job, sink)
+            await self._tell(job, sink)
         except Exception as error:
-            return sink.fail(error)
-        if refused is not None:
-            sink.fail(refused.error)
+            sink.fail(error)
 
-    async def _try_each(self, job: UpstreamJob, sink: Sink) -> Refused | None:
-        """From one upstream to the next while nothing has been told."""
-        tried: set[Upstream] = set()
-        refused = Refused(UnavailableError(retry_after_s=1))
-        tries = 0
-        content = json.dumps(job.plan.body).encode()  # orjson refuses lone surrogates and large numbers
-        while tries < MOST_TRIES:
-            upstream = self.pool.choose(job.model, tried)
-            if upstream is None:
-                break
-            tried.add(upstream)
+    async def _tell(self, job: UpstreamJob, sink: Sink) -> None:
+        asking = Asking(self.pool, Call(job.model, job.plan.path, job.plan.body, job.id))
+        while True:
             telling = Telling(job, sink)
-            found = await self._try(upstream, job, content, telling)
-            if found is None:
-                return None
-            refused = found
-            if telling.told or found.final:
-                break
-            tries += found.reached
-        return refused
+            async with asking.attempt() as answer:
+                try:
+                    await _listen(answer, job.plan, telling)
+                except BROKEN:
+                    if not telling.complete:
+                        raise
+                finally:
+                    asking.told = telling.told
+                telling.end()
+                return
 
-    async def _try(self, upstream: Upstream, job: UpstreamJob, content: bytes, telling: Telling) -> Refused | None:
-        upstream.running += 1
-        upstream.requests += 1
-        try:
-            await self._ask(upstream, job, content, telling)
-        except Refused as refused:
-            if refused.fails:
-                upstream.fail()
-            elif not refused.final:
-                upstream.failures += 1
-            return refused
-        finally:
-            upstream.running -= 1
-        upstream.succeed()
-        return None
 
-    async def _ask(self, upstream: Upstream, job: UpstreamJob, content: bytes, telling: Telling) -> None:
-        """Raises Refused."""
-        try:
-            response = await self._sent(upstream, job, content)
-            try:
-                if response.status_code != 200:
-                    answer = await response.aread()
-                    raise of_status(response.status_code, answer, response.headers.get("retry-after"), upstream.label)
-                await self._listen(upstream, job, response, telling)
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            if not telling.complete:
-                raise of_transport(error, upstream.label) from None
-        telling.end()
+async def _listen(answer: Answer, plan: Plan, telling: Telling) -> None:
+    response = await answer.response()
+    if not plan.body["stream"]:
+        return _take(answer, await response.aread(), telling)
+    events = Events()
+    async for piece in response.aiter_bytes():
+        for data in events.feed(piece):
+            if data == b"[DONE]":
+                if telling.complete:
+                    telling.end()
+            elif data:
+                _take(answer, data, telling)
+    if not telling.complete:
+        log.warning("the upstream %s ended an answer before its end", answer.label)
+        raise Refused(UnavailableError(GONE, retry_after_s=1), fails=True)
 
-    async def _sent(self, upstream: Upstream, job: UpstreamJob, content: bytes) -> httpx.Response:
-        client = self._client
-        assert client is not None
-        # An encoded answer would be held back until there is enough of it to encode.
-        headers = {"content-type": "application/json", "accept-encoding": "identity", "x-request-id": job.id}
-        request = client.build_request(
-            "POST",
-            upstream.base + job.plan.path,
-            content=content,
-            headers=headers | upstream.headers,
-            timeout=upstream.timeout,
-        )
-        try:
-            return await client.send(request, stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-            # A kept connection may have been closed at the other end meanwhile.
-            try:
-                return await client.send(request, stream=True)
-            except httpx.ConnectError:
-                raise error from None
 
-    async def _listen(self, upstream: Upstream, job: UpstreamJob, response: httpx.Response, telling: Telling) -> None:
-        if not job.plan.body["stream"]:
-            return self._take(upstream, await response.aread(), telling)
-        events = Events()
-        async for piece in response.aiter_bytes():
-            for data in events.feed(piece):
-                if data == b"[DONE]":
-                    if telling.complete:
-                        telling.end()
-                elif data:
-                    self._take(upstream, data, telling)
-        if not telling.complete:
-            log.warning("the upstream %s ended an answer before its end", upstream.label)
-            raise Refused(UnavailableError(GONE, retry_after_s=1), fails=True)
+def _take(answer: Answer, data: bytes, telling: Telling) -> None:
+    def take(data: bytes) -> Chunk:
+        chunk = DECODER.decode(data)
+        if chunk.error is None:
+            telling.take(chunk)
+        return chunk
 
-    def _take(self, upstream: Upstream, data: bytes, telling: Telling) -> None:
-        try:
-            chunk = DECODER.decode(data)
-            if chunk.error is None:
-                return telling.take(chunk)
-        except _UNREADABLE as error:
-            log.error("the upstream %s says what can't be read: %s", upstream.label, type(error).__name__)
-            raise Refused(EngineFailedError()) from None
-        raise of_event(chunk.error, upstream.label)
+    chunk = answer.read(take, data)
+    if chunk.error is not None:
+        raise of_event(chunk.error, answer.label)

@@ -64,18 +64,23 @@ DECODER = msgspec.json.Decoder(Chunk)
 
 
 class Events:
-    """Server-sent events out of pieces of bytes as they come."""
+    """Server-sent events out of pieces of bytes as they come. `name`: of the event whose data has just come, if it has
+    one."""
 
     def __init__(self) -> None:
+        self.name = ""
         self._rest = b""
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The data of each event; comments and names are left out. A `data:` line is an event: JSON has no others."""
+        """The data of each event; comments are left out. A `data:` line is an event: JSON has no others."""
         lines = (self._rest + piece).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].strip()
+                self.name = ""
+            elif line.startswith(b"event:"):
+                self.name = line[6:].strip().decode(errors="replace")
 
 
 class Telling:

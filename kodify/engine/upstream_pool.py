@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from kodify.engine.base import EngineFacts
+from kodify.engine.upstream_metrics import UpstreamSeries
+from kodify.errors import NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 2.0
 PROBE_TIMEOUT_S = 5.0
 PROBE_EVERY_S = 10.0
+START_PAUSE_S = 1.0
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.5, 30.0
 # Shorter than the 5 s after which uvicorn closes an idle connection.
 KEEPALIVE_S = 4.0
+CONTEXT_TOKENS = 8192  # where no upstream tells
 _NO_HEALTH = (401, 403, 404, 405)  # a server without this route, or that shows it to others
 
 
@@ -126,21 +130,83 @@ class Upstream:
         self._pause_s = min(MOST_PAUSE_S, self._pause_s * 2 or LEAST_PAUSE_S)
 
 
-class Pool(Collector):
-    def __init__(self, options: Sequence[UpstreamOptions]) -> None:
+class Pool:
+    """All of an engine's. `task`: what their models are for."""
+
+    def __init__(
+        self,
+        options: Sequence[UpstreamOptions],
+        *,
+        task: Literal["generate", "embed"] = "generate",
+        patience_s: float | None = None,
+    ) -> None:
+        """`start` waits for the first upstream: for ever, or `patience_s`."""
         self.all = [Upstream(one) for one in options]
+        self._task = task
+        self._patience_s = patience_s
+        self._started_at = int(time.time())
         self._choices = 0
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._series = UpstreamSeries(self.all, task)
+        self._client: httpx.AsyncClient | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self.lingering: set[asyncio.Task[None]] = set()  # they wait for the ends of answers that were told
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        assert self._client is not None
+        return self._client
+
+    async def start(self) -> None:
+        """Raises UnavailableError where no upstream serves a model in time."""
+        client = self._client = self._make_client()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while True:
+                    await asyncio.gather(*(one.probe(client) for one in self.all))
+                    if self._serves():
+                        break
+                    await asyncio.sleep(START_PAUSE_S)
+        except TimeoutError:
+            labels = ", ".join(one.label for one in self.all)
+            raise UnavailableError(f"None of the upstreams serves a model: {labels}.") from None
+        self._watches = [asyncio.create_task(one.watch(client)) for one in self.all]
+
+    async def stop(self) -> None:
+        """Safe before and after a start that failed."""
+        tasks = [*self._watches, *self.lingering]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+
+    def check_health(self) -> None:
+        if not self._serves():
+            raise UnavailableError("None of the servers behind this one answers.")
+
+    def running(self) -> int:
+        """Requests that are answered there."""
+        return sum(one.running for one in self.all)
+
+    def facts(self) -> EngineFacts:
+        """The context is the smallest that was told."""
+        told = [context for upstream in self.all for context in upstream.models.values() if context]
+        details = {one.label: "up" if one.up else "left out" for one in self.all}
+        context = min(told, default=CONTEXT_TOKENS)
+        return EngineFacts(self.names(), "", "upstream", context, 0, self._started_at, details)
 
     def names(self) -> tuple[str, ...]:
         """Of all models, the first upstream's first; those of one that is down too: they are coming back."""
         return tuple(dict.fromkeys(name for upstream in self.all for name in upstream.models))
 
-    def context_tokens(self) -> int | None:
-        """The smallest that was told."""
-        told = [context for upstream in self.all for context in upstream.models.values() if context]
-        return min(told, default=None)
+    def name(self, asked: str) -> str:
+        """An empty one means the first."""
+        names = self.names()
+        if asked in names:
+            return asked
+        if asked or not names:
+            raise NotFoundError(f'The model "{asked[:200]}" does not exist.', param="model")
+        return names[0]
 
     def choose(self, model: str, without: Collection[Upstream] = ()) -> Upstream | None:
         """The one with the least to do; among equals the one that waited longest."""
@@ -152,7 +218,13 @@ class Pool(Collector):
         chosen.taken = self._choices
         return chosen
 
-    def make_client(self) -> httpx.AsyncClient:
+    def metrics(self) -> bytes:
+        return self._series.text()
+
+    def _serves(self) -> bool:
+        return any(one.up and one.models for one in self.all)
+
+    def _make_client(self) -> httpx.AsyncClient:
         """Proxies of the environment are for what is outside."""
         secure = any(one.base.startswith("https:") for one in self.all)
         return httpx.AsyncClient(
@@ -160,26 +232,6 @@ class Pool(Collector):
             verify=ssl.create_default_context() if secure else False,
             trust_env=False,
         )
-
-    def metrics(self) -> bytes:
-        return generate_latest(self._registry)
-
-    def describe(self) -> Iterator[Metric]:
-        yield from ()
-
-    def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("kodify_upstream_up", "1 when requests go there.", labels=["upstream"])
-        running = GaugeMetricFamily("kodify_upstream_running", "Requests that it answers.", labels=["upstream"])
-        requests = CounterMetricFamily("kodify_upstream_requests", "Requests sent there.", labels=["upstream"])
-        failures = CounterMetricFamily(
-            "kodify_upstream_failures", "Requests that it did not answer, or not to the end.", labels=["upstream"]
-        )
-        for one in self.all:
-            for family, value in ((up, one.up), (running, one.running)):
-                family.add_metric([one.label], float(value))
-            for counter, count in ((requests, one.requests), (failures, one.failures)):
-                counter.add_metric([one.label], count)
-        yield from (up, running, requests, failures)
 
 
 def _context(model: _Model) -> int | None:

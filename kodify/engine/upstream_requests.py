@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from kodify.engine.base import Job, Prompt
+from kodify.engine.upstream_texts import texts
 from kodify.engine.upstream_vocabulary import TextVocabulary
 from kodify.errors import BadRequestError
 
 MAX_COMPLAINTS = 5
 MAX_INPUT_CHARACTERS = 500
-_NO_TEXT = ("role", "type", "id", "tool_call_id")
 
 
 class _StreamOptions(BaseModel):
@@ -112,8 +112,9 @@ def parse_completion(body: dict[str, Any], *, hands_on_suffix: bool) -> Completi
 
 
 def chat_job(request: ChatRequest, job_id: str, model: str) -> UpstreamJob:
-    prompt = Prompt([], "\n".join(text for message in request.messages for text in _texts(message)))
-    return _job("/v1/chat/completions", request, job_id, model, (prompt,), {})
+    body = request.body()
+    prompt = Prompt([], "\n".join(texts(body)))
+    return _job("/v1/chat/completions", request, job_id, model, (prompt,), body)
 
 
 def completion_job(request: CompletionRequest, job_id: str, model: str, vocabulary: TextVocabulary) -> UpstreamJob:
@@ -121,22 +122,26 @@ def completion_job(request: CompletionRequest, job_id: str, model: str, vocabula
     is_one = isinstance(asked, str) or (asked and isinstance(asked[0], int))
     if not asked and not is_one:
         raise BadRequestError("prompt must not be empty.", param="prompt")
-    changes: dict[str, Any] = {}
+    body = request.body()
     prompts = []
     for prompt in [asked] if is_one else asked:
         text = vocabulary.decode(prompt) if not isinstance(prompt, str) and vocabulary.is_text(prompt) else prompt
         prompts.append(Prompt([], text) if isinstance(text, str) else Prompt(text))
     sent = [prompt.token_ids if prompt.text is None else prompt.text for prompt in prompts]
-    changes["prompt"] = sent[0] if is_one else sent
+    # What stands beside the prompts is checked with the first one.
+    beside = texts({name: value for name, value in body.items() if name != "prompt"})
+    if beside and prompts[0].text is not None:
+        prompts[0] = Prompt([], "\n".join([prompts[0].text, *beside]))
+    body["prompt"] = sent[0] if is_one else sent
     stops = request.stop_token_ids or []
     markers = [vocabulary.decode([index]) for index in stops if vocabulary.is_text([index])]
     if request.stop_token_ids is not None:
-        changes["stop_token_ids"] = [index for index in stops if not vocabulary.is_text([index])] or None
+        body["stop_token_ids"] = [index for index in stops if not vocabulary.is_text([index])] or None
     if markers:
-        changes["stop"] = [*([request.stop] if isinstance(request.stop, str) else request.stop or ()), *markers]
-        changes["skip_special_tokens"] = False  # else the text that is looked at for stops has no markers
+        body["stop"] = [*([request.stop] if isinstance(request.stop, str) else request.stop or ()), *markers]
+        body["skip_special_tokens"] = False  # else the text that is looked at for stops has no markers
     # The house ends some of them before the usage of the end; what it ends is short.
-    return _job("/v1/completions", request, job_id, model, tuple(prompts), changes, continuous_usage_stats=True)
+    return _job("/v1/completions", request, job_id, model, tuple(prompts), body, continuous_usage_stats=True)
 
 
 def _job(
@@ -145,10 +150,9 @@ def _job(
     job_id: str,
     model: str,
     prompts: tuple[Prompt, ...],
-    changes: dict[str, Any],
+    body: dict[str, Any],
     **options: Any,
 ) -> UpstreamJob:
-    body = request.body() | changes
     streamed = bool(request.stream)
     body["model"] = model
     # Prompts' logprobs are not streamed by servers that have them.
@@ -158,15 +162,6 @@ def _job(
         given = request.stream_options.model_extra if request.stream_options is not None else None
         body["stream_options"] = {**(given or {}), "include_usage": True, **options}
     return UpstreamJob(job_id, model, prompts, request.n or 1, plan=Plan(path, body, streamed))
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text of a message, of its tool calls too; a picture that is sent inside of one is none."""
-    if isinstance(value, str):
-        return [] if value.startswith("data:") else [value]
-    if isinstance(value, dict):
-        return [text for name, inner in value.items() if name not in _NO_TEXT for text in _texts(inner)]
-    return [text for inner in value for text in _texts(inner)] if isinstance(value, list) else []
 
 
 def _require(body: dict[str, Any], *names: str) -> None:

@@ -29,13 +29,14 @@ WORD = "secret"
 
 
 class Moderator:
-    """A moderation endpoint that flags a word, on a loop in a thread of its own."""
+    """A moderation endpoint that flags `word`, on a loop in a thread of its own."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, str]] = []
         self.status = 200
         self.content: bytes | None = None
         self.silent = False
+        self.word = WORD
         self._started = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._thread.start()
@@ -63,7 +64,8 @@ class Moderator:
                 self.asked.append((head.lower(), text))
                 if self.silent:
                     await self._stopped.wait()
-                results = [{"flagged": WORD in text, "categories": {"any": WORD in text}}]
+                flagged = self.word in text
+                results = [{"flagged": flagged, "categories": {"any": flagged}}]
                 content = json.dumps({"results": results}).encode() if self.content is None else self.content
                 writer.write(b"HTTP/1.1 %d -\r\ncontent-length: %d\r\n\r\n%b" % (self.status, len(content), content))
                 await writer.drain()

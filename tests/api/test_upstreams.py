@@ -20,10 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kodify.config_file import CensorEntry, ConfigFile
 from kodify.engine import upstream_requests
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.engine.upstream import UpstreamEngine
 from kodify.engine.upstream_pool import UpstreamOptions
+from kodify.engine.upstream_texts import MOST_VALUES
 from kodify.engine.upstream_vocabulary import TextVocabulary
 from kodify.engines import Engines, Served
 from kodify.errors import UnavailableError
@@ -46,15 +48,26 @@ def usage(prompt: int, completion: int, **more: Any) -> dict[str, Any]:
 
 HELLO = (text("Hello"), text(" world"), text("", "stop"), usage(7, 4))
 
+SPOKEN = (
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/tokenize",
+    "/detokenize",
+    "/v1/embeddings",
+)
+
 
 class Puppet:
     """Another server in a thread: says `chunks`, holding before those after `held`, or answers what `refusal` is."""
 
     def __init__(self, *chunks: dict[str, Any]) -> None:
         self.chunks = chunks or HELLO
+        self.whole: dict[str, Any] = {}  # said where no stream is asked for, and chunks are no answer
         self.refusal: Callable[[], Response] | None = None
         self.held = len(self.chunks)
         self.go_on = threading.Event()
+        self.paths: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Any] = []
         self.well = True
@@ -72,6 +85,7 @@ class Puppet:
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._answer, methods=["POST"]),
             Route("/v1/completions", self._answer, methods=["POST"]),
+            *(Route(path, self._speak, methods=["POST"]) for path in SPOKEN),
         ]
         config = uvicorn.Config(Starlette(routes=routes), port=self.port, log_config=None, ws="none", lifespan="off")
         self._server = uvicorn.Server(config)
@@ -113,20 +127,40 @@ class Puppet:
             return JSONResponse(self.chunks[0])
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _speak(self, request: Request) -> Response:
+        """In a dialect, whose events have names."""
+        self.paths.append(request.url.path)
+        self.bodies.append(await request.json())
+        self.headers.append(request.headers)
+        if self.refusal is not None:
+            return self.refusal()
+        if self.bodies[-1].get("stream"):
+            return StreamingResponse(self._named(), media_type="text/event-stream")
+        return StreamingResponse(self._said([orjson.dumps(self.whole)]), media_type="application/json")
+
+    def _named(self) -> AsyncIterator[bytes]:
+        return self._said(
+            [f"event: {one['type']}\ndata: ".encode() + orjson.dumps(one) + b"\n\n" for one in self.chunks]
+        )
+
+    async def _said(self, pieces: list[bytes], end: bytes = b"") -> AsyncIterator[bytes]:
         self.running += 1
         whole = False
         try:
-            yield b": comments are nothing\n\n"
-            for position, chunk in enumerate(self.chunks):
+            for position, piece in enumerate(pieces):
                 while position >= self.held and not self.go_on.is_set():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-                yield b"data: " + orjson.dumps(chunk) + b"\r\n\r\n"
+                yield piece
             whole = True
-            yield b"data: [DONE]\n\n"
+            if end:
+                yield end
         finally:
             self.running -= 1
             self.left += not whole
+
+    def _events(self) -> AsyncIterator[bytes]:
+        frames = [b"data: " + orjson.dumps(chunk) + b"\r\n\r\n" for chunk in self.chunks]
+        return self._said([b": comments are nothing\n\n" + frames[0], *frames[1:]], b"data: [DONE]\n\n")
 
 
 Start = Callable[..., Puppet]
@@ -568,7 +602,84 @@ async def test_the_text_of_a_chat_is_known() -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
     ]
     job = upstream_requests.chat_job(upstream_requests.parse_chat({**HI, "messages": messages}), "1", "m")
-    assert [prompt.text for prompt in job.prompts] == ["Be kind.\nlook\nrun\nrm"]
+    assert [prompt.text for prompt in job.prompts] == ["Be kind.\nlook\n1\nrun\nrm"]
+
+
+SAID_TO_MODEL: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": "data: the secret"}]},
+    {"messages": [{"role": "the secret", "content": "hi"}]},
+    {"messages": [{"role": "tool", "tool_call_id": "the secret", "content": "hi"}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "of": {"url": "data:secret"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "image_url": {"url": "data:secret"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,the secret"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "the secret"}}]}]},
+    {"tools": [{"type": "function", "function": {"name": "run", "description": "the secret"}}]},
+    {"tools": [{"type": "function", "function": {"name": "run", "parameters": {"properties": {"secret": {}}}}}]},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": ["secret"]}}}},
+    {"documents": [{"title": "a", "text": "the secret"}]},
+    {"chat_template": "tell {{ 'the secret' }}"},
+    {"chat_template_kwargs": {"note": {"deep": ["a", ["the secret"]]}}},
+    {"nobody_knows": "the secret"},
+]
+
+
+@pytest.mark.parametrize("more", SAID_TO_MODEL)
+def test_everything_that_is_sent_is_checked(
+    puppet: Start, front: Front, settings: Settings, more: dict[str, Any]
+) -> None:
+    settings._file = ConfigFile(censor=CensorEntry(patterns=["secret"]))
+    other = puppet()
+    with front(other).client() as client:
+        answer = client.post("/v1/chat/completions", json={**HI, **more}).json()
+        assert answer["choices"][0]["finish_reason"] == "content_filter"
+        assert other.bodies == []
+        pictures = [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,secret"}},
+            {"type": "input_audio", "input_audio": {"data": "secret", "format": "wav"}},
+            {"type": "file", "file": {"file_data": "data:application/pdf;base64,secret"}},
+        ]
+        body = {**HI, "messages": [{"role": "user", "content": pictures}]}
+        assert client.post("/v1/chat/completions", json=body).json()["choices"][0]["finish_reason"] == "stop"
+    assert other.bodies[0]["messages"][0]["content"] == pictures
+
+
+@pytest.mark.parametrize("more", [{"suffix": "the secret"}, {"nobody_knows": ["secret"]}])
+def test_what_stands_beside_a_prompt_is_checked_and_not_sent_with_it(
+    puppet: Start, front: Front, settings: Settings, more: dict[str, Any]
+) -> None:
+    settings._file = ConfigFile(censor=CensorEntry(patterns=["secret"]))
+    other = puppet({"choices": [{"index": 0, "text": "1", "finish_reason": "stop"}]}, usage(9, 3))
+    with front(other).client() as client:
+        answer = client.post("/v1/completions", json={"model": "m", "prompt": "x", **more}).json()
+        assert answer["choices"][0]["finish_reason"] == "content_filter"
+        body = {"model": "m", "prompt": "x", "nobody_knows": "a", "stop": ["b"]}
+        assert client.post("/v1/completions", json=body).json()["choices"][0]["finish_reason"] == "stop"
+    assert [(sent["prompt"], sent["nobody_knows"], sent["stop"]) for sent in other.bodies] == [("x", "a", ["b"])]
+
+
+def test_more_texts_than_can_be_checked_are_refused(puppet: Start, front: Front) -> None:
+    other = puppet()
+    with front(other).client() as client:
+        answer = client.post("/v1/chat/completions", json={**HI, "nobody_knows": [[]] * MOST_VALUES})
+        assert (answer.status_code, answer.json()["type"]) == (400, "BadRequestError")
+        body = {**HI, "nobody_knows": [1] * MOST_VALUES, "logit_bias": {str(token): 1 for token in range(MOST_VALUES)}}
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+
+
+def test_logprobs_do_not_tell_what_the_censor_holds(puppet: Start, front: Front, settings: Settings) -> None:
+    """An upstream holds its text for a stop string, not its logprobs."""
+    settings._file = ConfigFile(censor=CensorEntry(patterns=["the secret is"]))
+    words = ["Well,", " now", " the", " secret", " is", " out", " and", " about"]
+
+    def position(word: str) -> dict[str, Any]:
+        return {"content": [{"token": word, "logprob": -1.0, "top_logprobs": []}]}
+
+    other = puppet(*(text("", logprobs=position(word)) for word in words), text("".join(words), "stop"), usage(7, 8))
+    body = {**HI, "stream": True, "logprobs": True, "stop": ["x" * 1000]}
+    with front(other).client() as client:
+        told = client.post("/v1/chat/completions", json=body).text
+    assert "secret" not in told
+    assert frames(told)[-1]["choices"][0]["finish_reason"] == "content_filter"
 
 
 async def test_a_start_without_upstreams(puppet: Start) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kodify.censor.patterns import UNBOUNDED_HELD, Patterns, Search, read_patterns
+from kodify.censor.patterns import AT_ONCE, UNBOUNDED_HELD, Patterns, Search, read_patterns
 from kodify.errors import ConfigError
 
 SOURCES = (
@@ -55,6 +55,24 @@ def test_every_split_of_a_text_finds_the_match() -> None:
             flagged, safe = grow(patterns, pieces)
             assert flagged
             assert safe <= text.index("secret")
+
+
+@given(source=st.sampled_from(SOURCES), text=st.text("ab \n", max_size=120))
+def test_a_long_text_is_judged_piece_by_piece_like_the_whole(source: str, text: str) -> None:
+    patterns = Patterns([source])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kodify.censor.patterns.AT_ONCE", 16)
+        assert any(patterns.steps(text)) == patterns.find(text)
+
+
+def test_a_match_across_a_border_is_found_wherever_it_lies() -> None:
+    patterns = Patterns(["secret word", r"x\d{3}$"])
+    for begin in range(AT_ONCE - 12, AT_ONCE + 2):
+        text = " " * begin + "secret word"
+        assert any(patterns.steps(text))
+        assert any(patterns.steps(text + " " * AT_ONCE))
+        assert any(patterns.steps(" " * begin + "x123"))
+        assert not any(patterns.steps(" " * begin + "x123 "))
 
 
 @pytest.mark.parametrize(

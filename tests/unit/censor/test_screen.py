@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kodify.censor.patterns import Patterns
 from kodify.censor.screen import REASON, Screen
-from kodify.engine.base import Delta, Job, Prompt, ToolCallDelta
+from kodify.engine.base import Delta, Job, Prompt, TokenLogprob, ToolCallDelta
 from kodify.engine.scripted import CharacterVocabulary
 from kodify.engine.upstream_vocabulary import TextVocabulary
 from kodify.errors import BadRequestError, EngineFailedError, UnavailableError
@@ -165,6 +165,71 @@ async def test_everything_shown_is_checked(pieces: list[Delta]) -> None:
             screen.emit(delta)
         await settle()
         assert [delta.finish_reason for delta in told.deltas] == [REASON]
+
+
+def shown(token: str, text: str = "", finish_reason: str | None = None) -> Delta:
+    return Delta(0, text, (1,), finish_reason, logprobs=[TokenLogprob(1, token, -1.0)])
+
+
+def tokens(told: Told) -> str:
+    return "".join(position.token for delta in told.deltas for position in delta.logprobs or ())
+
+
+VERDICTS = pytest.mark.parametrize("verdicts", [Words("the secret"), Words(word="the secret")], ids=["pattern", "url"])
+
+
+@VERDICTS
+@pytest.mark.parametrize("lag", [0, 1, 7, 10_000])
+@pytest.mark.parametrize("has_spaces", [True, False])
+async def test_logprobs_tell_no_more_than_the_text_that_has_passed(verdicts: Words, lag: int, has_spaces: bool) -> None:
+    """The text is `lag` words behind its tokens, as stop strings or a parser hold it; tokens may lack the spaces."""
+    words = [f" word{number}" for number in range(90)] + [" the", " secret", " is", " out"] + [" more"] * 90
+    screen, told, ticket = make(verdicts)
+    for number, word in enumerate(words):
+        text = words[number - lag] if number >= lag else ""
+        screen.emit(shown(word if has_spaces else word.strip(), text))
+        await asyncio.sleep(0)
+    screen.emit(Delta(0, "".join(words[-min(lag, len(words)) :] if lag else ()), (), "stop"))
+    await settle()
+    assert told.deltas[-1].finish_reason == REASON
+    assert "secret" not in tokens(told)
+    assert ticket.cancelled
+    if lag == 0:
+        assert "word10" in tokens(told)  # a stream is still one
+
+
+@VERDICTS
+async def test_tokens_that_never_become_text_are_checked(verdicts: Words) -> None:
+    verdicts.counted.clear()
+    screen, told, _ = make(verdicts)
+    for token in (" the", " sec", "ret", " is"):
+        screen.emit(shown(token))
+    screen.emit(shown("stop", "", "stop"))
+    await settle()
+    assert [delta.finish_reason for delta in told.deltas] == [REASON]
+    assert verdicts.counted == ([True] if verdicts.patterns else [])
+
+
+async def test_logprobs_go_on_with_their_text() -> None:
+    screen, told, _ = make(Words("never said"))
+    said = [shown(f" word{number}", f" word{number}") for number in range(40)]
+    for delta in said:
+        screen.emit(delta)
+    assert len(told.deltas) in (37, 38)  # as far as a match can be long
+    ended = [*said, shown("<end>"), shown("", "", "stop")]
+    for delta in ended[40:]:
+        screen.emit(delta)
+    assert all(one is delta for one, delta in zip(told.deltas, ended, strict=True))
+
+
+async def test_logprobs_that_begin_late_wait_for_the_text_from_there() -> None:
+    screen, told, _ = make(Words("never"))
+    screen.emit(Delta(0, "a long reasoning without logprobs, which has passed. "))
+    screen.emit(shown("held"))
+    screen.emit(shown("back"))
+    assert tokens(told) == ""
+    screen.emit(Delta(0, "held back, then more text", (), "stop"))
+    assert tokens(told) == "heldback"
 
 
 async def test_two_places_are_not_one_word() -> None:
