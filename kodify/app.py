@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,8 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from kodify import auth, censor, journal
 from kodify.api import (
+    adapters,
     chat,
     completions,
+    docs,
     embeddings,
     errors,
     health,
@@ -26,15 +29,21 @@ from kodify.api import (
     tokenize,
     users,
 )
+from kodify.api.browser import cors
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
 from kodify.api.outlet import Turn
 from kodify.autocomplete.desk import Desk
+from kodify.connections import Connections
 from kodify.engine.base import Engine
 from kodify.engines import Engines, Served
-from kodify.errors import ConfigError, UnavailableError
-from kodify.metrics import Metrics
+from kodify.errors import ConfigError, KodifyError, UnavailableError
+from kodify.metrics import LineMetrics, Metrics
 from kodify.settings import Settings
+from kodify.watch import Watch
+
+if TYPE_CHECKING:
+    from kodify.tracing import Tracing
 
 ROUTES = [
     Route("/v1/chat/completions", guard("user", chat.create, limited=True, journaled=True), methods=["POST"]),
@@ -46,6 +55,8 @@ ROUTES = [
     Route("/tokenize", guard("user", tokenize.create, limited=True), methods=["POST"]),
     Route("/detokenize", guard("user", tokenize.revert, limited=True), methods=["POST"]),
     Route("/v1/models", guard("user", models.show, journaled=True), methods=["GET"]),
+    Route("/v1/load_lora_adapter", guard("admin", adapters.load), methods=["POST"]),
+    Route("/v1/unload_lora_adapter", guard("admin", adapters.unload), methods=["POST"]),
     Route("/infill", guard("user", infill.create, limited=True, journaled=True), methods=["POST"]),
     Route("/props", guard("user", infill.props), methods=["GET"]),
     Route("/v1/health", guard("user", tabby.health), methods=["GET", "POST"]),
@@ -68,6 +79,8 @@ ROUTES = [
     Route("/health", guard("public", health.health), methods=["GET"]),
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
+    Route("/openapi.json", guard("public", docs.show_json), methods=["GET"]),
+    Route("/docs", guard("public", docs.show), methods=["GET"]),
 ]
 
 
@@ -83,11 +96,14 @@ def build_app(
     engine: Engine | Engines,
     on_settled: Callable[[Exception | None], None] | None = None,
     on_loading: Callable[[str], None] = lambda label: None,
+    on_broken: Callable[[KodifyError], None] = lambda error: None,
 ) -> Starlette:
     """`on_settled` is told once: None when requests can come, or why an engine did not start; `on_loading` of each
-    model whose turn it is."""
+    model whose turn it is; `on_broken` once of an engine that can't work any more."""
     metrics = Metrics()
+    tracing = _tracing(settings)
     engines = engine if isinstance(engine, Engines) else Engines([Served(engine, preset_path=settings.preset_path)])
+    watch = Watch(engines, metrics.registry, on_broken, restarts=settings.engine_on_failure == "restart")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -95,6 +111,14 @@ def build_app(
             app.state.journal.open()
         loading = asyncio.create_task(_load(app, on_settled or (lambda error: None), on_loading))
         app.state.loading = loading
+        watching: asyncio.Task[None] | None = None
+
+        def begin_to_watch(_: asyncio.Task[None]) -> None:
+            nonlocal watching
+            if app.state.ready:
+                watching = asyncio.create_task(watch.run())
+
+        loading.add_done_callback(begin_to_watch)
         try:
             if settings.wait_vllm:
                 await asyncio.wait({loading})
@@ -103,20 +127,33 @@ def build_app(
             yield
         finally:
             app.state.ready = False
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            tasks = [task for task in (loading, watching) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await engines.stop()
             await app.state.auth.stop()
             if app.state.censor is not None:
                 await app.state.censor.stop()
             if app.state.journal is not None:
                 await app.state.journal.stop()
+            if tracing is not None:
+                await tracing.stop()
 
     app = App(
         routes=ROUTES,
         lifespan=lifespan,
         exception_handlers=errors.HANDLERS,
-        middleware=[Middleware(Edge, metrics=metrics, max_bytes=settings.max_body_bytes)],
+        middleware=[
+            *cors(settings.cors_origins),
+            Middleware(
+                Edge,
+                metrics=metrics,
+                max_bytes=settings.max_body_bytes,
+                tracing=tracing,
+                access_log=settings.access_log,
+            ),
+        ],
     )
     app.router.redirect_slashes = False  # one address a route; another is 404, in the one shape
     app.state.settings = settings
@@ -130,8 +167,21 @@ def build_app(
     acceptance = journal.build_acceptance(metrics, app.state.journal)
     app.state.desk = Desk(settings.completion_cache, metrics, acceptance)
     app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
+    app.state.connections = Connections(settings, metrics.registry)
+    LineMetrics(metrics.registry, lambda: [(served.name, served.line) for served in engines.here])
+    app.state.running = set()  # answers on their way
+    app.state.document = None  # a task, when it has been asked for
     app.state.ready = False
+    app.state.draining = False
     return app
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from kodify.tracing import Tracing  # slow to import
+
+    return Tracing(settings)
 
 
 async def _load(

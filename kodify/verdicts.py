@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from kodify import tls
+from kodify.config_file import ModelEntry
 from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
 TABLE = re.compile(r"^([a-z_][a-z0-9_]{0,40}\.)?[a-z_][a-z0-9_]{0,40}$")
+ORIGIN = re.compile(r"^(\*|https?://[^/\s?#]+/?)$")
 CLAIM = re.compile(r"^[^=]+=.+$")
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
@@ -24,16 +27,20 @@ def refuse_to_start(settings: Settings) -> None:
 def problems(settings: Settings) -> Iterator[str]:
     """One sentence each, saying what to do."""
     try:
-        each = [own for _, own in settings.models]
+        each = settings.models
     except ConfigError as error:
         yield error.message
         return
-    for own in each:
+    for entry, own in each:
         yield from _model(own)
         yield from _preset(own)
-    yield from _names(each)
+        yield from _adapters(entry)
+    yield from _names([*own.served_names, *(entry.adapters if entry is not None else ())] for entry, own in each)
+    yield from _censor(settings)
     yield from authorisation(settings)
     yield from journal(settings)
+    yield from browsers(settings)
+    yield from encryption(settings)
     yield from _port(settings)
 
 
@@ -54,8 +61,27 @@ def _model(settings: Settings) -> Iterator[str]:
         yield f"MODEL names {path}, which is neither a folder here nor a hub id: give a path or `organisation/name`."
 
 
-def _names(each: list[Settings]) -> Iterator[str]:
-    names = [name for own in each for name in own.served_names]
+def _adapters(entry: ModelEntry | None) -> Iterator[str]:
+    for name, path in (entry.adapters if entry is not None else {}).items():
+        if entry is not None and entry.task == "embed":
+            yield f"config.yml has adapters of {entry.names[0]}, which embeds: only models that generate take them."
+            return
+        if not (Path(path).expanduser() / "adapter_config.json").is_file():
+            yield f"config.yml's adapter {name} names {path}, which is no folder here with an adapter_config.json."
+
+
+def _censor(settings: Settings) -> Iterator[str]:
+    from kodify.censor.patterns import read_patterns
+
+    if settings.file.censor is not None:
+        try:
+            read_patterns(settings.file.censor.patterns)
+        except ConfigError as error:
+            yield error.message
+
+
+def _names(each: Iterable[list[str]]) -> Iterator[str]:
+    names = [name for own in each for name in own]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"config.yml has the model name {name} twice: requests tell models by their names."
@@ -104,6 +130,28 @@ def journal(settings: Settings) -> Iterator[str]:
     rows, contents = settings.logs_retention_days, settings.logs_content_days
     if rows is not None and contents is not None and contents > rows:
         yield f"LOGS_CONTENT_DAYS={contents} is longer than LOGS_RETENTION_DAYS={rows}: texts go with their rows."
+
+
+def browsers(settings: Settings) -> Iterator[str]:
+    for origin in (settings.cors_origins or "").split(","):
+        if origin.strip() and not ORIGIN.match(origin.strip()):
+            yield f"CORS_ORIGINS names {origin.strip()}, which is no origin: give `https://host`, several with commas."
+
+
+def encryption(settings: Settings) -> Iterator[str]:
+    if settings.tls_cert is not None and settings.tls_key is None:
+        yield "TLS_CERT needs TLS_KEY: set it to the certificate's private key."
+    elif settings.tls_key is not None and settings.tls_cert is None:
+        yield "TLS_KEY needs TLS_CERT: set it to the key's certificate."
+    elif settings.tls_cert is None and settings.tls_client_ca is not None:
+        yield "TLS_CLIENT_CA needs TLS_CERT and TLS_KEY: set them, or unset it."
+    elif settings.tls_cert is None and settings.tls_key_password is not None:
+        yield "TLS_KEY_PASSWORD needs TLS_CERT and TLS_KEY: set them, or unset it."
+    else:
+        try:
+            tls.build(settings)
+        except ConfigError as error:
+            yield error.message
 
 
 def _port(settings: Settings) -> Iterator[str]:

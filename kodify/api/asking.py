@@ -41,7 +41,8 @@ class Ask:
 class Place:
     """One ask on its way: who asks, what it may end, what its answer depends on."""
 
-    def __init__(self, request: Request, model: str, ask: Ask) -> None:
+    def __init__(self, request: Request, model: Hashable, ask: Ask) -> None:
+        """`model`: what tells it from any other, and from itself before it was loaded again."""
         self.request = request
         self.desk: Desk = request.app.state.desk
         self._hole = hole = ask.hole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -10,6 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from kodify.api.record import record_of
 from kodify.errors import BadRequestError
+
+MOST_LEVELS = 100
+MOST_ITEMS = {"messages": 10_000, "tools": 1_024}
+SMALL_BYTES = 4 * 1024
+MANY_ITEMS = 10_000
+BIG_BYTES = 256 * 1024  # the standard parser holds up all that runs beside it, from a thread too
+SHOWN_CHARACTERS = 100
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -39,17 +47,71 @@ async def read_json(request: Request) -> dict[str, Any]:
 def parse_json(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
+        if len(data) > BIG_BYTES:
+            raise _not_json(error.pos, error.msg) from None
         value = _parse_again(data)
     if not isinstance(value, dict):
         complaint = {
             "type": "model_attributes_type",
             "loc": ("body",),
             "msg": "Input should be a valid dictionary or object to extract fields from",
-            "input": repr(value)[:100],
+            "input": _beginning(value),
         }
         raise BadRequestError(str([complaint]))
+    _refuse_deep(value, data)
+    for name, most in MOST_ITEMS.items():
+        items = value.get(name)
+        if type(items) is list and len(items) > most:
+            raise BadRequestError(f"{name} has more than {most} items.", param=name)
     return value
+
+
+def _beginning(value: Any) -> str:
+    """The first characters of its `repr`, which is never written as a whole."""
+    shown = ""
+    for piece in _pieces(value):
+        shown += piece
+        if len(shown) >= SHOWN_CHARACTERS:
+            break
+    return shown[:SHOWN_CHARACTERS]
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """Goes no deeper than what it has yielded is long."""
+    if isinstance(value, str):
+        yield repr(value[:SHOWN_CHARACTERS])
+    elif isinstance(value, list):
+        yield "["
+        for place, item in enumerate(value):
+            yield ", " if place else ""
+            yield from _pieces(item)
+        yield "]"
+    elif isinstance(value, dict):
+        yield "{"
+        for place, (name, item) in enumerate(value.items()):
+            yield f"{', ' if place else ''}{name[:SHOWN_CHARACTERS]!r}: "
+            yield from _pieces(item)
+        yield "}"
+    else:
+        yield repr(value)
+
+
+def _refuse_deep(value: Any, data: bytes) -> None:
+    """What follows walks a body by recursion. Looks at what its containers hold, level by level; counting brackets
+    spares that, and costs less where the body is small or has many items, such as token ids."""
+    is_counted = False
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        if not is_counted and (len(data) <= SMALL_BYTES or sum(map(len, level)) > MANY_ITEMS):
+            if data.count(b"[") + data.count(b"{") <= MOST_LEVELS:
+                return
+            is_counted = True
+        inside = [one.values() if type(one) is dict else one for one in level]
+        level = [item for items in inside for item in items if type(item) is dict or type(item) is list]
+        if not level:
+            return
+    raise BadRequestError(f"The body is nested more than {MOST_LEVELS} levels deep.")
 
 
 def _parse_again(data: bytes) -> Any:

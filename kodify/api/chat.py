@@ -8,7 +8,7 @@ from starlette.responses import Response
 from kodify.api.body import read_json
 from kodify.api.chat_answer import ChatStream, ChatWhole
 from kodify.api.middleware import new_id
-from kodify.api.models import find_engine
+from kodify.api.models import find_engine, refuse_if_full
 from kodify.api.streaming import Encoder, respond
 from kodify.preprocess import ranges
 
@@ -16,6 +16,7 @@ from kodify.preprocess import ranges
 async def create(request: Request) -> Response:
     body = await read_json(request)
     engine = find_engine(request, body.get("model"))
+    refuse_if_full(request, engine)
     wanted = engine.parse_chat(body)
     ranges.check(wanted, request.app.state.settings.max_n)
     job = await engine.chat_job(wanted, f"chatcmpl-{new_id()}")

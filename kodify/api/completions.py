@@ -13,7 +13,7 @@ from kodify.api.body import read_json
 from kodify.api.completion_answer import CompletionStream, CompletionWhole, Wishes
 from kodify.api.fill import BEFORE_CHATS, cutter, prompt_ids
 from kodify.api.middleware import new_id
-from kodify.api.models import find_engine, preset_of
+from kodify.api.models import find_engine, preset_of, refuse_if_full
 from kodify.api.streaming import Encoder, respond
 from kodify.autocomplete.trimming import Trimming
 from kodify.engine.base import Engine, Job
@@ -28,6 +28,7 @@ async def create(request: Request) -> Response:
     if tabby.is_tabby(body):
         return await tabby.complete(request, body)
     engine = find_engine(request, body.get("model"))
+    refuse_if_full(request, engine, is_quick=isinstance(body.get("suffix"), str))
     wanted = engine.parse_completion(body)
     max_n = request.app.state.settings.max_n
     ranges.check(wanted, max_n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Coroutine
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from kodify.api.middleware import new_id
 from kodify.api.models import find_embedder
 from kodify.api.record import record_of
 from kodify.api.shapes import read
+from kodify.censor import Censor
 from kodify.engine.base import Embedded, EmbeddingEngine
 from kodify.errors import BadRequestError
 from kodify.protocol.embeddings import EmbeddingRequest, Input
@@ -36,7 +38,8 @@ async def create(request: Request) -> Response:
     record = record_of(request.scope)
     if record is not None:
         record.model = model
-    embedded = await _embed(request, engine, inputs, wanted.dimensions)
+    work = _embed(engine, inputs, wanted.dimensions, request.app.state.censor, _field(wanted))
+    embedded = await _watched(request, work)
     tokens = sum(embedded.prompt_tokens)
     if record is not None:
         record.prompt_tokens = tokens
@@ -56,7 +59,7 @@ class EmbeddingResponse(Response):
 
 def _inputs(wanted: EmbeddingRequest) -> list[Any]:
     """A list of texts, or one of lists of token ids."""
-    field = "text" if wanted.input is None else "input"
+    field = _field(wanted)
     given: Input | None = getattr(wanted, field)
     assert given is not None
     inputs: list[Any] = [given] if isinstance(given, str) or _are(given, int) else given
@@ -69,6 +72,10 @@ def _inputs(wanted: EmbeddingRequest) -> list[Any]:
     return inputs
 
 
+def _field(wanted: EmbeddingRequest) -> str:
+    return "text" if wanted.input is None else "input"
+
+
 def _missing(body: dict[str, Any]) -> BadRequestError:
     shown = body if len(repr(body)) <= MOST_SHOWN else repr(body)[:MOST_SHOWN] + "…"
     complaint = {"type": "missing", "loc": ("body", "input"), "msg": "Field required", "input": shown}
@@ -79,10 +86,22 @@ def _are(items: list[Any], kind: type) -> bool:
     return set(map(type, items)) == {kind}
 
 
-async def _embed(request: Request, engine: EmbeddingEngine, inputs: list[Any], dimensions: int | None) -> Embedded:
+async def _embed(
+    engine: EmbeddingEngine, inputs: list[Any], dimensions: int | None, censor: Censor | None, field: str
+) -> Embedded:
+    if censor is not None and censor.checks_prompts:
+        if not _are(inputs, str):
+            raise BadRequestError(f"{field} can't be checked: send it as text.", param=field)
+        flagged = await censor.find_flagged(inputs)
+        if flagged is not None:
+            place = field if len(inputs) == 1 else f"{field}[{flagged}]"
+            raise BadRequestError(f"{place} is not embedded: the censor has flagged it.", param=place)
+    return await engine.embed(inputs, dimensions=dimensions, request_id=f"embd-{new_id()}")
+
+
+async def _watched(request: Request, work: Coroutine[Any, Any, Embedded]) -> Embedded:
     """Ended as soon as the client has left."""
-    job_id = f"embd-{new_id()}"
-    working = asyncio.create_task(engine.embed(inputs, dimensions=dimensions, request_id=job_id))
+    working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kodify.api.asking import Ask, Place
-from kodify.api.models import preset_of
+from kodify.api.models import preset_of, refuse_if_full
 from kodify.api.outlet import EVENT_STREAM
 from kodify.api.record import record_of
 from kodify.api.streaming import Encoder, GeneratedResponse
@@ -38,8 +38,7 @@ class Filled(GeneratedResponse):
     """Ends early where the text is whole, the time is up, or a newer completion has come."""
 
     def __init__(self, engine: Engine, job: Job, encoder: Encoder, ask: Ask, place: Place) -> None:
-        state = place.request.app.state
-        super().__init__(engine, job, encoder, state.metrics, state.censor)
+        super().__init__(place.request, engine, job, encoder)
         self._ask = ask
         self._place = place
 
@@ -74,11 +73,12 @@ async def fill(
     request: Request, engine: Engine, ask: Ask, make_encoder: Callable[[Job], Encoder], say: Say
 ) -> Response:
     """`say` makes the answer of a text that needs no engine, for an id."""
-    place = Place(request, engine.facts.names[0], ask)
+    place = Place(request, (engine.facts.names[0], engine.facts.started_at), ask)
     try:
         text = place.known()
         if text is not None:
             return _say(place, engine, ask, say, text, "cached")
+        refuse_if_full(request, engine, is_quick=True)
         preset = preset_of(request, engine)
         prompt = await _prompt(preset, engine, ask)
         if not prompt:

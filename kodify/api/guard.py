@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -9,11 +10,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kodify import serving
 from kodify.api import errors
 from kodify.api.middleware import ADDED_HEADERS
 from kodify.api.record import attach, record_of
 from kodify.auth import AuthMethod, UserLimits
-from kodify.errors import ForbiddenError, KodifyError
+from kodify.errors import STOPPING, ForbiddenError, KodifyError, UnavailableError
 from kodify.journal import CUT, LEFT, Journal, Record
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,8 +70,15 @@ class Guarded:
     async def _serve(self, request: Request) -> None:
         scope = request.scope
         if self.scope != "public":
-            auth: AuthMethod = scope["app"].state.auth
-            principal = await auth.identify(bearer_token(scope))
+            state = scope["app"].state
+            if state.draining:
+                raise UnavailableError(STOPPING)
+            auth: AuthMethod = state.auth
+            began = time.monotonic()
+            try:
+                principal = await auth.identify(bearer_token(scope))
+            finally:
+                serving.stage("auth", began)
             if (record := record_of(scope)) is not None:
                 record.username = principal.name
             if self.scope not in principal.scopes:
@@ -82,9 +91,12 @@ class Guarded:
         await response(scope, request.receive, request._send)
 
     async def _handle(self, request: Request) -> Response:
+        began = time.monotonic()
         response = await self.handler(request)
-        record = record_of(request.scope)
         body = getattr(response, "body", None)  # one that is still to be generated has none, and ends its record itself
+        if body is None:
+            serving.stage("prepare", began)
+        record = record_of(request.scope)
         if record is not None and body is not None:
             record.end(response.status_code, bytes(body))
         return response

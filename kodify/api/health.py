@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from kodify import __version__
 from kodify.api.models import ready_engines
+from kodify.errors import STOPPING, UnavailableError
 
 
 async def health(request: Request) -> Response:
@@ -19,6 +20,8 @@ async def health(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Whether this replica should get requests."""
+    if request.app.state.draining:
+        raise UnavailableError(STOPPING)
     engines = ready_engines(request)
     await engines.check_health()
     first = next(engines.running).facts
@@ -27,6 +30,7 @@ async def ready(request: Request) -> Response:
         "models": engines.names,
         "device": first.device,
         "running": sum(served.engine.running() for served in engines.running),
+        "waiting": sum(served.line.waiting for served in engines.here),
     }
     left_out = {served.label: served.error for served in engines.all if served.error is not None}
     if left_out:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import random
 import re
 import time
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kodify import logs, serving
+from kodify.api import errors
 from kodify.errors import BodyTooLargeError
 from kodify.metrics import Metrics
+from kodify.serving import Serving
+
+if TYPE_CHECKING:
+    from kodify.tracing import Tracing
 
 # Where a streamed body is written: past the layers, which look at the start of an answer only.
 BODY_SEND = "kodify.body_send"
 # In the request's state: what a guard adds to the start of the answer.
 ADDED_HEADERS = "added_headers"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 MOST_DIGITS = 20  # of a number that Python reads at no cost
-_REQUEST_ID = re.compile(rb"^[\w.:-]{1,128}$")
+_REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 
 
 def new_id() -> str:
@@ -30,13 +38,22 @@ class Edge:
 
     Takes the client's `x-request-id` where it is sane, makes one otherwise, and sends it back. Refuses a body that is
     announced too large before reading it, one that grows too large while reading. Counts answers by route and status
-    and times them; a path that no route has counts as one.
+    and times them; a path that no route has counts as one. Tells log and trace which request is being served.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        max_bytes: int,
+        tracing: Tracing | None = None,
+        access_log: bool = False,
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.max_bytes = max_bytes
+        self.tracing = tracing
+        self.access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,9 +66,14 @@ class Edge:
                 request_id = value
             elif name == b"content-length":
                 announced = value
-        if not _REQUEST_ID.match(request_id):
+        if not _REQUEST_ID.fullmatch(request_id):
             request_id = new_id().encode()
-        scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
+        shown_id = request_id.decode("ascii")
+        scope.setdefault("state", {})["request_id"] = shown_id
+        current = Serving(shown_id, started)
+        serving.current.set(current)
+        if self.tracing is not None:
+            current.trace = self.tracing.begin(scope["headers"], shown_id)
         scope.setdefault(BODY_SEND, send)
 
         async def tagged(message: Message) -> None:
@@ -59,7 +81,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 added = scope["state"].get(ADDED_HEADERS, ())
-                message["headers"] = [*message["headers"], *added, (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], *added, NOSNIFF, (b"x-request-id", request_id)]
             await send(message)
 
         self.metrics.in_progress += 1
@@ -72,13 +94,21 @@ class Edge:
                 await self.app(scope, _refusing(self.max_bytes), tagged)
         except ClientDisconnect:
             pass
-        except Exception:
-            status = 500
-            raise
+        except Exception as error:
+            if status != 499:
+                status = 500
+                raise
+            await errors.response(errors.public(error))(scope, receive, tagged)  # here, so that it carries its id
         finally:
             self.metrics.in_progress -= 1
             route = getattr(scope.get("route"), "path", "none")
-            self.metrics.count_request(route, scope["method"], status, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self.metrics.count_request(route, scope["method"], status, seconds)
+            if current.trace is not None:
+                current.trace.end(scope["method"], "" if route == "none" else route, status)
+            if self.access_log:
+                _tell_access(current, scope, route, status, seconds)
+        current.end()  # not where an exception goes on: what is logged of it is about this request
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:
@@ -105,3 +135,9 @@ def _refusing(max_bytes: int) -> Receive:
         raise _too_large(max_bytes)
 
     return refuse
+
+
+def _tell_access(current: Serving, scope: Scope, route: str, status: int, seconds: float) -> None:
+    principal, client = scope["state"].get("principal"), scope.get("client")
+    user = None if principal is None else principal.name
+    logs.tell_access(current, scope["method"], route, status, seconds, user, client[0] if client else None)

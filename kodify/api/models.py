@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kodify.auth import Principal
 from kodify.engine.base import EmbeddingEngine, Engine
 from kodify.engines import Engines, Task
 from kodify.errors import NotFoundError, UnavailableError
@@ -48,6 +49,20 @@ def completion_engine(request: Request, model: Any = None) -> Engine:
 def preset_of(request: Request, engine: Engine) -> Preset | None:
     engines: Engines = request.app.state.engines
     return engines.preset_of(engine)
+
+
+def refuse_if_full(request: Request, engine: Engine, *, is_quick: bool = False) -> None:
+    """Before work is spent on what would be refused. Raises UnavailableError where too much waits for the engine."""
+    engines: Engines = request.app.state.engines
+    if (line := engines.line_of(engine)) is not None:
+        line.refuse_if_full(who_asks(request), is_quick=is_quick)
+
+
+def who_asks(request: Request) -> str:
+    """Whose share of the engine a request takes: its user's, or its address's where users have no names."""
+    principal: Principal = request.state.principal
+    client = request.client
+    return principal.name or (client.host if client is not None else "")
 
 
 def _find(request: Request, model: Any, task: Task) -> Engine | EmbeddingEngine:

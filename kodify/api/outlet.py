@@ -11,6 +11,9 @@ from starlette.types import Message, Send
 
 log = logging.getLogger(__name__)
 
+# In a request's scope, the server's: is told how many bytes of a stream wait while its client is slow, and may cut it.
+WAITING = "kodify.waiting"
+
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON: Headers = ((b"content-type", b"application/json"),)
 EVENT_STREAM: Headers = (
@@ -32,16 +35,24 @@ class Outlet:
     """
 
     def __init__(
-        self, turn: Turn, send: Send, body_send: Send | None = None, on_broken: Callable[[], object] | None = None
+        self,
+        turn: Turn,
+        send: Send,
+        body_send: Send | None = None,
+        on_broken: Callable[[], object] | None = None,
+        on_waiting: Callable[[int], object] | None = None,
     ) -> None:
         """`body_send` is a shorter way for what follows the start message, past layers that don't look at it.
-        `on_broken` is told when sending fails in another way than by the client's leaving."""
+        `on_broken` is told when sending fails in another way than by the client's leaving, `on_waiting` how many bytes
+        wait for a slow client, at the end of each turn that adds to them."""
         self._turn = turn
         self._on_broken = on_broken
+        self._on_waiting = on_waiting
         self._send = send
         self._body_send = body_send or send
         self._start: Message | None = None
         self._parts: list[bytes] = []
+        self._weighed_parts, self._waiting_bytes = 0, 0  # of a slow client's
         self._queued = False
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()  # once: it asks the kernel for the process's id each time
@@ -71,6 +82,7 @@ class Outlet:
         """Sends what is written. Does not raise: it stands among other answers' flushes."""
         self._queued = False
         if self._task is not None:
+            self._weigh()
             return  # it goes on with what is written by now
         try:
             while (sending := self._next()) is not None:
@@ -111,16 +123,30 @@ class Outlet:
         parts.clear()
         return self._body_send({"type": "http.response.body", "body": data, "more_body": not self.closed})
 
+    def _weigh(self) -> None:
+        """A stream goes on and on; what waits of an answer that is whole grows no more."""
+        if self._on_waiting is None or self.closed:
+            return
+        self._waiting_bytes += sum(map(len, self._parts[self._weighed_parts :]))
+        self._weighed_parts = len(self._parts)
+        self._on_waiting(self._waiting_bytes)
+
     async def _go_on(self, sending: Coroutine[Any, Any, None], blocker: Any) -> None:
         try:
             await _Rest(sending, blocker)
-            while (following := self._next()) is not None:
+            while True:
+                taken_bytes = sum(map(len, self._parts))
+                following = self._next()
+                if following is None:
+                    return
+                self._weighed_parts, self._waiting_bytes = 0, taken_bytes
                 await following
         except Exception as error:
             self._task = None
             self._break(error)
         finally:
             self._task = None
+            self._weighed_parts = self._waiting_bytes = 0
 
     def _break(self, error: Exception) -> None:
         self.abandon()

@@ -13,14 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kodify import serving
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
-from kodify.api.models import find_engine
-from kodify.api.outlet import EVENT_STREAM, JSON, Headers, Outlet
+from kodify.api.models import find_engine, who_asks
+from kodify.api.outlet import EVENT_STREAM, JSON, WAITING, Headers, Outlet
 from kodify.api.record import record_of
-from kodify.engine.base import Dialect, DialectEngine, Event, Progress
+from kodify.censor import REASON, Censor
+from kodify.engine.base import Dialect, DialectEngine, Event, Progress, Screener
 from kodify.errors import KodifyError, NotFoundError
 from kodify.journal import CUT, LEFT, Record
+from kodify.line import Line
 from kodify.metrics import Metrics
 
 
@@ -42,6 +45,14 @@ class Voice:
     def whole(self, answer: dict[str, Any]) -> dict[str, Any]:
         return answer
 
+    def blocked_event(self, event: Event, progress: Progress) -> Event | None:
+        """The same of those that end a stream which the censor has cut; None: it is not told."""
+        return event
+
+    def blocked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """A whole answer that the censor has emptied."""
+        return answer
+
     def assembled(self, events: list[Event]) -> dict[str, Any]:
         """The whole answer of a stream's events, as far as they came."""
         raise NotImplementedError
@@ -54,12 +65,27 @@ class Voice:
 class ServedResponse(Response):
     """Runs the request when Starlette sends the response."""
 
-    def __init__(self, engine: DialectEngine, dialect: Dialect, body: dict[str, Any], voice: Voice, metrics: Metrics):
+    def __init__(
+        self,
+        request: Request,
+        engine: DialectEngine,
+        model: str,
+        dialect: Dialect,
+        body: dict[str, Any],
+        voice: Voice,
+        screener: Screener | None,
+        line: Line | None,
+    ) -> None:
+        """`line`: where it waits for the engine."""
         self.engine = engine
+        self.model = model
+        self.line = line
+        self.who = who_asks(request)
+        self.screener = screener
         self.dialect: Dialect = dialect
         self.request_body = body
         self.voice = voice
-        self.metrics = metrics
+        self.metrics: Metrics = request.app.state.metrics
         self.progress = Progress()
         self.background = None
         self._record: Record | None = None
@@ -78,8 +104,10 @@ class ServedResponse(Response):
         own_task = asyncio.current_task()
         assert own_task is not None
         self._record = record_of(scope)
-        self._outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), on_broken=own_task.cancel)
+        self._outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, scope.get(WAITING))
         started = time.monotonic()
+        running: set[Any] = scope["app"].state.running
+        running.add(self)
         work = asyncio.create_task(self._work())
         cut = False
         try:
@@ -90,27 +118,45 @@ class ServedResponse(Response):
             cut = True
             raise
         finally:
+            running.discard(self)
             work.cancel()
             self._leave(started, cut=cut)
         await asyncio.wait({work})
         await self._outlet.drained()
 
+    def cut(self, error: KodifyError) -> None:
+        """Ends the answer as it is."""
+        self._fail(error)
+
     async def _work(self) -> None:
+        place = None
         try:
-            answer = await self.engine.serve(self.dialect, self.request_body, self.progress)
+            if self.line is not None:
+                place = self.line.enter(self.who, 1, 0)  # its tokens are counted by the engine only
+                if place.turn is not None:
+                    await place.turn
+                self.progress.ahead = place.ahead
+            answer = await self.engine.serve(self.dialect, self.request_body, self.progress, self.screener)
             if isinstance(answer, dict):
                 self._answer = self.voice.whole(answer)
+                if self._is_blocked():
+                    self._answer = self.voice.blocked(self._answer)
                 self._end(orjson.dumps(self._answer))
             else:
                 await self._stream(answer)
         except Exception as error:
             self._fail(errors.public(error))
+        finally:
+            if self.line is not None and place is not None:
+                self.line.leave(place)
 
     async def _stream(self, events: AsyncGenerator[Event, None]) -> None:
         held = b""
         async with aclosing(events):
             async for event in events:
-                told = self.voice.event(event)
+                told = self._told(event)
+                if told is None:
+                    continue
                 if self._record is not None:
                     self._events.append(told)
                 if self._outlet.opened:
@@ -124,6 +170,13 @@ class ServedResponse(Response):
         if not self._outlet.opened:
             self._outlet.open(200, EVENT_STREAM)
         self._end(held)
+
+    def _told(self, event: Event) -> Event | None:
+        told = self.voice.event(event)
+        return self.voice.blocked_event(told, self.progress) if self._is_blocked() else told
+
+    def _is_blocked(self) -> bool:
+        return self.screener is not None and self.progress.finish_reason == REASON
 
     def _fail(self, error: KodifyError) -> None:
         """Before the headers: an error with its status. After: one event, the last."""
@@ -149,19 +202,29 @@ class ServedResponse(Response):
 
     def _leave(self, started: float, *, cut: bool) -> None:
         """The client has its answer, or has left, or (`cut`) the server stopped."""
-        progress = self.progress
-        if not self._finished:
+        progress, finished = self.progress, self._finished
+        if not finished:
             self._finished = True
             self._outlet.abandon()
             self.metrics.cancelled.inc()
             if self._record is not None:
                 self._record.end_with(lambda: self._entry(CUT if cut else LEFT, cancelled=True))
-        if progress.first_at:
+        if progress.first_at or progress.completion_tokens:
             self.metrics.observe_generation(
                 prompt_tokens=progress.prompt_tokens,
                 completion_tokens=progress.completion_tokens,
-                first_delta_s=progress.first_at - started,
+                first_delta_s=progress.first_at - started if progress.first_at else None,
             )
+        serving.generated(
+            model=self.model,
+            began=started,
+            first_at=progress.first_at,
+            prompt_tokens=progress.prompt_tokens,
+            completion_tokens=progress.completion_tokens,
+            reasons=(progress.finish_reason,) if progress.finish_reason else (),
+            status=200 if self._error is None else self._error.status,
+            cancelled=not finished,
+        )
 
     def _entry(self, status: int | None = None, *, cancelled: bool = False) -> Record:
         record, progress, error = self._record, self.progress, self._error
@@ -189,15 +252,26 @@ def framed(event: Event) -> bytes:
 
 
 def respond(request: Request, dialect: Dialect, body: dict[str, Any], voice: Voice) -> ServedResponse:
-    """Raises NotFoundError for a model that is not served, or whose engine does not speak the dialect."""
+    """Raises NotFoundError for a model that is not served, or whose engine does not speak the dialect, or not where a
+    censor could listen."""
     state = request.app.state
-    if state.censor is not None and dialect in ("messages", "responses"):
-        raise NotFoundError(f"{request.url.path} is not served where a censor checks the answers.")
-    model = body.get("model")
-    engine = find_engine(request, model)
+    generates = dialect in ("messages", "responses")
+    censor: Censor | None = state.censor if generates else None
+    engine = find_engine(request, body.get("model"))
+    name, path = engine.facts.names[0], request.url.path
     if not isinstance(engine, DialectEngine):
-        raise NotFoundError(f'The model "{engine.facts.names[0]}" is not served at {request.url.path}.', param="model")
+        raise NotFoundError(f'The model "{name}" is not served at {path}.', param="model")
+    screener: Screener | None = None
+    if censor is not None:
+        if not engine.screens_dialects:
+            raise NotFoundError(
+                f'The model "{name}" is not served at {path}: the censor could not check it there.', param="model"
+            )
+        screener = censor.screener(engine.vocabulary)
     record = record_of(request.scope)
     if record is not None and not record.model:
-        record.model = engine.facts.names[0]
-    return ServedResponse(engine, dialect, body, voice, state.metrics)
+        record.model = name
+    line = state.engines.line_of(engine) if generates else None
+    if line is not None:
+        line.refuse_if_full(who_asks(request))
+    return ServedResponse(request, engine, name, dialect, body, voice, screener, line)

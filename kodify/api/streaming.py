@@ -14,11 +14,13 @@ from starlette.types import Receive, Scope, Send
 from kodify import generation
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
-from kodify.api.outlet import Outlet
+from kodify.api.models import who_asks
+from kodify.api.outlet import WAITING, Outlet
 from kodify.api.record import record_of
 from kodify.censor import Censor, Screen
 from kodify.engine.base import Delta, Engine, Job
 from kodify.errors import KodifyError
+from kodify.line import Line
 from kodify.metrics import Metrics
 
 DONE = b"data: [DONE]\n\n"
@@ -35,6 +37,7 @@ class Encoder:
         self.status = 200
         self.error: KodifyError | None = None
         self.failed = False
+        self.submitted = False
         self.completion_tokens = 0
         self.first_at = 0.0
         self.said: list[list[str]] | None = None
@@ -111,13 +114,15 @@ class WholeEncoder(Encoder):
 class GeneratedResponse(Response):
     """Runs the job when Starlette sends the response; the encoder decides what that is."""
 
-    def __init__(
-        self, engine: Engine, job: Job, encoder: Encoder, metrics: Metrics, censor: Censor | None = None
-    ) -> None:
+    def __init__(self, request: Request, engine: Engine, job: Job, encoder: Encoder) -> None:
+        state = request.app.state
+        censor: Censor | None = state.censor
         self.engine = engine
         self.job = job
         self.encoder = encoder
-        self.metrics = metrics
+        self.metrics: Metrics = state.metrics
+        self.line: Line | None = state.engines.line_of(engine)
+        self.who = who_asks(request)
         self.background = None
         self.narrowed: generation.Narrowed | None = None
         self.screen = None if censor is None else censor.screen(job, engine.vocabulary, encoder)
@@ -126,12 +131,12 @@ class GeneratedResponse(Response):
     @property
     def tokens_used(self) -> int:
         """Read and written so far."""
-        return self.job.prompt_tokens + self.encoder.completion_tokens
+        return self.job.prompt_tokens + self.encoder.completion_tokens if self.encoder.submitted else 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         own_task = asyncio.current_task()
         assert own_task is not None
-        outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), on_broken=own_task.cancel)
+        outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, scope.get(WAITING))
         self.encoder.attach(outlet)
 
         async def client_left() -> None:
@@ -139,17 +144,32 @@ class GeneratedResponse(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
+        running: set[Any] = scope["app"].state.running
+        running.add(self)
         try:
             record = record_of(scope)
             await generation.run(
-                self.engine, self.job, self.encoder, client_left, self.metrics, record, self.narrowed, self.screen
+                self.engine,
+                self.job,
+                self.encoder,
+                client_left,
+                self.metrics,
+                record,
+                self.narrowed,
+                self.screen,
+                self.line,
+                self.who,
             )
         finally:
+            running.discard(self)
             if not self.encoder.finished:
                 outlet.abandon()
         await outlet.drained()
 
+    def cut(self, error: KodifyError) -> None:
+        """Ends the answer as it is."""
+        (self.narrowed or self.answer).fail(error)
+
 
 def respond(request: Request, engine: Engine, job: Job, encoder: Encoder) -> GeneratedResponse:
-    state = request.app.state
-    return GeneratedResponse(engine, job, encoder, state.metrics, state.censor)
+    return GeneratedResponse(request, engine, job, encoder)

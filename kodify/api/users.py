@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -88,39 +89,39 @@ async def user_info(request: Request) -> Response:
 async def create(request: Request) -> Response:
     form = await _read(request, NewUser)
     user, token = await _administration(request).create(
-        _actor(request), form.email, form.password, form.expire, privileged=form.privileged
+        actor(request), form.email, form.password, form.expire, privileged=form.privileged
     )
     return _json(_user(user, token), headers={"cache-control": "no-store"})
 
 
 async def disable_by_email(request: Request) -> Response:
     form = await _read(request, ByEmail)
-    return _disabled(await _administration(request).disable_by_email(_actor(request), form.email))
+    return _disabled(await _administration(request).disable_by_email(actor(request), form.email))
 
 
 async def disable_by_token(request: Request) -> Response:
     form = await _read(request, ByToken)
-    return _disabled(await _administration(request).disable_by_token(_actor(request), form.token), form.token)
+    return _disabled(await _administration(request).disable_by_token(actor(request), form.token), form.token)
 
 
 async def disable_all_expired(request: Request) -> Response:
-    return _disabled(await _administration(request).disable_all_expired(_actor(request)))
+    return _disabled(await _administration(request).disable_all_expired(actor(request)))
 
 
 async def delete_by_email(request: Request) -> Response:
     form = await _read(request, ByEmail)
-    count = await _administration(request).delete_by_email(_actor(request), form.email)
+    count = await _administration(request).delete_by_email(actor(request), form.email)
     return PlainTextResponse(f"Start deletion:\n{count} users with email {normal(form.email)} were deleted")
 
 
 async def delete_by_token(request: Request) -> Response:
     form = await _read(request, ByToken)
-    count = await _administration(request).delete_by_token(_actor(request), form.token)
+    count = await _administration(request).delete_by_token(actor(request), form.token)
     return PlainTextResponse(f"Start deletion:\n{count} users with token {form.token} were deleted")
 
 
 async def delete_all_disabled(request: Request) -> Response:
-    listed = await _administration(request).delete_all_disabled(_actor(request))
+    listed = await _administration(request).delete_all_disabled(actor(request))
     return PlainTextResponse("\n".join(["Start deletion:", *(found.line("Delete") for found in listed)]))
 
 
@@ -140,7 +141,7 @@ def _own_id(principal: Principal) -> int:
     return principal.user_id
 
 
-def _actor(request: Request) -> Actor:
+def actor(request: Request) -> Actor:
     return Actor(request.state.principal.name or "", _address(request))
 
 
@@ -150,8 +151,11 @@ def _address(request: Request) -> str | None:
 
 async def _read(request: Request, shape: type[Any]) -> Any:
     """The form's fields. Raises UnprocessableEntityError where it is none or they are wrong."""
-    async with request.form(max_files=0, max_fields=20) as form:
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    try:
+        async with request.form(max_files=0, max_fields=20) as form:
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    except HTTPException as error:  # how Starlette refuses a form that it can't read
+        raise UnprocessableEntityError(f"Unprocessable Entity: {error.detail}") from None
     try:
         return shape.model_validate(fields)
     except ValidationError as error:

@@ -27,6 +27,7 @@ __all__ = [
     "administration",
     "build",
     "build_users",
+    "set_limits",
 ]
 
 
@@ -46,9 +47,19 @@ def build_users(settings: Settings, metrics: Metrics, *, migrate: bool | None = 
         migrate=settings.run_migrations if migrate is None else migrate,
         outage_s=settings.auth_outage_s,
         sign_on=_sign_on(settings),
-        allowance=Allowance(
-            settings.limit_requests_per_minute, settings.limit_concurrent_requests, settings.limit_tokens_per_day
-        ),
+        allowance=_allowance(settings),
+    )
+
+
+def set_limits(method: AuthMethod, settings: Settings) -> None:
+    """Those of `settings`, from now on."""
+    if isinstance(method, UsersAuth):
+        method.allow(_allowance(settings))
+
+
+def _allowance(settings: Settings) -> Allowance:
+    return Allowance(
+        settings.limit_requests_per_minute, settings.limit_concurrent_requests, settings.limit_tokens_per_day
     )
 
 

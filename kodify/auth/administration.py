@@ -68,6 +68,11 @@ class Administration:
             await _note(queries, actor, "create", email, detail)
         return user, token
 
+    async def note(self, actor: Actor, act: str, target: str, detail: str | None = None) -> None:
+        """What an administrator did that has its effect elsewhere."""
+        async with self._auth.queries() as queries:
+            await _note(queries, actor, act, target, detail)
+
     async def login(self, email: str, password: str) -> tuple[UserFields, str]:
         """A new token, for a user who knows the password. An unknown user takes as long as a wrong password."""
         async with self._auth.queries() as queries:

@@ -49,7 +49,7 @@ class UserLimits:
     """Without the database each replica counts for itself until it is back."""
 
     def __init__(self, allowance: Allowance, counters: SharedCounters) -> None:
-        self._allowance = allowance
+        self.allowance = allowance
         self._counters = counters
         self._shared = FixedWindowRateLimiter(counters)
         self._alone = FixedWindowRateLimiter(MemoryStorage())
@@ -60,7 +60,7 @@ class UserLimits:
     async def admit(self, user_id: int) -> Admission:
         """Raises TooManyRequestsError, whose `headers` say what is left; otherwise `leave` must follow."""
         admission = Admission(user_id)
-        most = self._allowance.concurrent
+        most = self.allowance.concurrent
         if most is not None and self._running[user_id] >= most:
             raise refusal(f"At most {most} requests at once are allowed", 1, admission.headers)
         self._running[user_id] += 1
@@ -74,8 +74,8 @@ class UserLimits:
     async def leave(self, admission: Admission, tokens: int) -> None:
         """The request is over and has used so many tokens."""
         self._leave(admission.user_id)
-        if self._allowance.tokens_per_day is not None and tokens:
-            await self._hit(RateLimitItemPerDay(self._allowance.tokens_per_day), admission.user_id, tokens)
+        if self.allowance.tokens_per_day is not None and tokens:
+            await self._hit(RateLimitItemPerDay(self.allowance.tokens_per_day), admission.user_id, tokens)
 
     async def _check(self, admission: Admission) -> None:
         for item, name in self._windows():
@@ -98,10 +98,10 @@ class UserLimits:
                 log.warning("counters that are over could not be swept: the database can't be reached")
 
     def _windows(self) -> Iterator[tuple[RateLimitItem, str]]:
-        if self._allowance.requests_per_minute is not None:
-            yield RateLimitItemPerMinute(self._allowance.requests_per_minute), "requests"
-        if self._allowance.tokens_per_day is not None:
-            yield RateLimitItemPerDay(self._allowance.tokens_per_day), "tokens"
+        if self.allowance.requests_per_minute is not None:
+            yield RateLimitItemPerMinute(self.allowance.requests_per_minute), "requests"
+        if self.allowance.tokens_per_day is not None:
+            yield RateLimitItemPerDay(self.allowance.tokens_per_day), "tokens"
 
     async def _take(self, item: RateLimitItem, user_id: int) -> bool:
         return await self._hit(item, user_id, 1)

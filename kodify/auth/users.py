@@ -52,7 +52,7 @@ class UsersAuth:
     ) -> None:
         """`outage_s`: how long known tokens go on while the database can't be reached."""
         self._sign_on = sign_on
-        self.limits = UserLimits(allowance, SharedCounters(database, tables)) if allowance else None
+        self.limits: UserLimits | None = None
         self.database = database
         self.tables = tables
         self._metrics = metrics
@@ -64,6 +64,14 @@ class UsersAuth:
         self._paused_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
+        self.allow(allowance or Allowance())
+
+    def allow(self, allowance: Allowance) -> None:
+        """What each user may use from now on."""
+        if self.limits is not None:
+            self.limits.allowance = allowance
+        elif allowance:
+            self.limits = UserLimits(allowance, SharedCounters(self.database, self.tables))
 
     async def start(self) -> None:
         """Raises ConfigError where the database, its tables or the sign-on provider can't be used."""

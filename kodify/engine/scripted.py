@@ -29,6 +29,7 @@ class Script:
     error: Exception | None = None
     error_on_submit: KodifyError | None = None
     endless: bool = False
+    pause_s: float = 0.0  # before each piece
 
 
 class _Ticket:
@@ -63,6 +64,7 @@ class ScriptedEngine:
     script: Script = field(default_factory=Script)
     names: tuple[str, ...] = ("scripted",)
     context_tokens: int = 4096
+    most_running: int = 0
     vocabulary: CharacterVocabulary = field(default_factory=CharacterVocabulary)
     jobs: list[Job] = field(default_factory=list)
     cancelled: int = 0
@@ -71,7 +73,9 @@ class ScriptedEngine:
 
     @property
     def facts(self) -> EngineFacts:
-        return EngineFacts(self.names, "/scripted", "none", self.context_tokens, 0, int(time.time()))
+        return EngineFacts(
+            self.names, "/scripted", "none", self.context_tokens, 0, int(time.time()), most_running=self.most_running
+        )
 
     async def start(self) -> None:
         await asyncio.sleep(0)
@@ -120,11 +124,11 @@ class ScriptedEngine:
         try:
             choices = range(job.choices * len(job.prompts))
             while script.endless:
-                await asyncio.sleep(0)
+                await asyncio.sleep(script.pause_s)
                 if streamed:
                     sink.emit(Delta(0, "on and ", (1,)))
             for position, piece in enumerate(script.pieces if streamed else ["".join(script.pieces)]):
-                await asyncio.sleep(0)
+                await asyncio.sleep(script.pause_s)
                 last = not streamed or position == len(script.pieces) - 1
                 reason = script.finish_reason if last and script.error is None else None
                 if script.error is None or streamed:

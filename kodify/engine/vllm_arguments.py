@@ -7,13 +7,17 @@ import difflib
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
 MORE_STOPS = ("VLLM_MAX_STOP_STRINGS", "64")
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM makes room for
+MOST_ADAPTERS_AT_ONCE = 8  # where the arguments don't say: each takes memory of the GPU
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,11 @@ def split_arguments(text: str) -> list[str]:
     return joined
 
 
-def engine_arguments(settings: Settings) -> tuple[Any, ServingFlags]:
-    """(vLLM's AsyncEngineArgs, the serving flags). Raises ConfigError for what vLLM does not know."""
+def engine_arguments(settings: Settings, adapters: Mapping[str, str] | None = None) -> tuple[Any, ServingFlags]:
+    """(vLLM's AsyncEngineArgs, the serving flags). `adapters`: LoRA adapters to be loaded, by name.
+
+    Raises ConfigError for what vLLM does not know.
+    """
     from vllm.engine.arg_utils import AsyncEngineArgs  # heavy: seconds
     from vllm.platforms import current_platform
 
@@ -104,6 +111,11 @@ def engine_arguments(settings: Settings) -> tuple[Any, ServingFlags]:
         values["enforce_eager"] = True
     if current_platform.is_cpu() and "kv_cache_memory_bytes" not in given:
         values |= _cpu_memory(settings)
+    if adapters:
+        values |= {name: value for name, value in _room_for(adapters).items() if name not in given}
+    has_lora = values.get("enable_lora") or namespace.enable_lora
+    if current_platform.is_cpu() and has_lora and "worker_extension_cls" not in given:
+        values["worker_extension_cls"] = "kodify.engine.vllm_cpu_lora.WorkerExtension"
     one_device = namespace.tensor_parallel_size * namespace.pipeline_parallel_size * namespace.data_parallel_size == 1
     if current_platform.is_cpu() and one_device and namespace.distributed_executor_backend is None:
         values["distributed_executor_backend"] = "uni"
@@ -121,6 +133,24 @@ def _cpu_memory(settings: Settings) -> dict[str, Any]:
     if gib is None and "gpuutil" in settings.model_fields_set:
         return {}
     return {"kv_cache_memory_bytes": (gib or (1 if settings.is_nano else 4)) << 30}
+
+
+def _room_for(adapters: Mapping[str, str]) -> dict[str, Any]:
+    """So that requests to all of them run together, and the largest fits."""
+    rank = max(_rank(Path(path).expanduser() / "adapter_config.json") for path in adapters.values())
+    room = {"enable_lora": True, "max_loras": min(len(adapters), MOST_ADAPTERS_AT_ONCE)}
+    return room | {"max_lora_rank": next((known for known in LORA_RANKS if known >= rank), LORA_RANKS[-1])}
+
+
+def _rank(config: Path) -> int:
+    """Raises ConfigError for what is no adapter's configuration."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+        return max(int(found["r"]), *map(int, (found.get("rank_pattern") or {}).values()), 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(
+            f"config.yml names an adapter whose {config} can't be read: give the folder of one."
+        ) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -24,7 +24,7 @@ from kodify.engine.base import Delta, Job, Prompt, Sink
 from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
 from kodify.engine.vllm_plan import Plan, effective_priority
-from kodify.errors import EngineFailedError, UnavailableError
+from kodify.errors import STOPPING, EngineFailedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class DirectPath:
             if isinstance(state, DirectState)
         ]
         for _, channel in running:
-            channel.fail(UnavailableError("The server is stopping. Please try again later"))
+            channel.fail(UnavailableError(STOPPING))
         if running:
             self.abort([request_id for request_id, _ in running])
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -228,6 +228,7 @@ class DirectPath:
             request_id,
             plan.inputs[position],
             plan.sampling[position],
+            lora_request=plan.lora,
             supported_tasks=self._supported_tasks,
             priority=priority,
         )
@@ -245,7 +246,7 @@ class DirectPath:
             sampling_params=params,
             pooling_params=None,
             arrival_time=engine_input["arrival_time"],
-            lora_request=None,
+            lora_request=plan.lora,
             cache_salt=None,
             data_parallel_rank=None,
             priority=priority,

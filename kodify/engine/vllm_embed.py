@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from kodify.engine.base import Embedded, EngineFacts
 from kodify.engine.vllm_arguments import engine_arguments, prepare_environment
-from kodify.engine.vllm_loading import check_health, in_thread, load, read_facts, ready
+from kodify.engine.vllm_loading import Pulse, check_health, in_thread, load, read_facts, ready, shut_down
 from kodify.errors import BadRequestError, ConfigError, EngineFailedError, UnavailableError
 from kodify.settings import Settings
 
@@ -26,6 +26,7 @@ class VllmEmbedder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engine: Any = None
+        self._pulse: Pulse | None = None
         self._facts: EngineFacts | None = None
         self._reader: TextReader | None = None
         self._running: set[asyncio.Task[Any]] = set()
@@ -41,19 +42,21 @@ class VllmEmbedder:
         self._engine = engine = await in_thread(self._load)
         if "embed" not in await engine.get_supported_tasks():
             raise ConfigError(f"The model at {self._settings.model_path} does not embed: its task is another one.")
+        self._pulse = Pulse(engine, self._settings.engine_stall_s)
         self._reader = await in_thread(lambda: TextReader(engine))
         size = str(engine.model_config.embedding_size)
         self._facts = read_facts(engine, self._settings, dimensions=size)
 
     async def stop(self) -> None:
         """Ends what still runs. vLLM's own shutdown would leave it waiting for ever."""
+        engine, self._engine, self._facts = self._engine, None, None
+        pulse, self._pulse, self._reader = self._pulse, None, None
         tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        engine, self._engine, self._facts = self._engine, None, None
         if engine is not None:
-            await asyncio.to_thread(engine.shutdown, timeout=5)
+            await shut_down(engine, pulse)
 
     async def embed(
         self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
@@ -87,7 +90,8 @@ class VllmEmbedder:
         return Embedded(_stacked([task.result() for task in tasks]), tuple(map(len, prompts)))
 
     async def check_health(self) -> None:
-        await check_health(ready(self._engine))
+        ready(self._facts)  # they come last
+        await check_health(ready(self._engine), ready(self._pulse))
 
     def running(self) -> int:
         return len(self._running)

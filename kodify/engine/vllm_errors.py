@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS = 5
 MAX_INPUT_CHARACTERS = 500
+MAX_NAME_CHARACTERS = 200
+# One can be had with all of them only, each branch of a union has its own, and a large body has millions.
+MAX_LISTED = 1000
 
 
 def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
@@ -33,7 +37,7 @@ def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
         case KodifyError():
             return error
         case ValidationError():
-            return BadRequestError(complaints(error), param=_parameter(error))
+            return _complaints(error)
         case VLLMNotFoundError():
             return NotFoundError(str(error))
         case VLLMValidationError():
@@ -46,6 +50,8 @@ def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
             return UnavailableError("The engine has stopped. Please try again later")
         case AttributeError() if from_request:
             return BadRequestError("The request's fields are not of the expected types.")
+        case LookupError() if from_request:
+            return BadRequestError("A list or an object of the request lacks what is asked of it.")
         case ValueError() | TypeError() | OverflowError() | RecursionError() | NotImplementedError() if from_request:
             return BadRequestError(str(error))
         case _:
@@ -53,18 +59,31 @@ def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
             return EngineFailedError()
 
 
-def complaints(error: ValidationError) -> str:
+def places(error: ValidationError) -> list[str]:
+    """What is wrong and where, for the log: nothing of the content."""
+    if error.error_count() > MAX_LISTED:
+        return [f"{error.error_count()} errors"]
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_COMPLAINTS]
+    return [f"{one['type']} at {'.'.join(map(str, _location(one['loc'])))}" for one in found]
+
+
+def _complaints(error: ValidationError) -> BadRequestError:
     """The documented form: a list of `type`, `loc` from the body down, `msg` and `input`."""
+    count = error.error_count()
+    if count > MAX_LISTED:
+        return BadRequestError(f"The request's fields are not of the expected types: {count} errors.")
+    found = error.errors(include_url=False, include_context=False)
     shown: list[dict[str, Any]] = [
         {
             "type": complaint["type"],
-            "loc": ("body", *complaint["loc"]),
+            "loc": ("body", *_location(complaint["loc"])),
             "msg": complaint["msg"],
             "input": _shortened(complaint["input"]),
         }
-        for complaint in error.errors(include_url=False, include_context=False)[:MAX_COMPLAINTS]
+        for complaint in found[:MAX_COMPLAINTS]
     ]
-    return str(shown)
+    location = _location(found[0]["loc"])
+    return BadRequestError(str(shown), param=str(location[0]) if location else None)
 
 
 def missing(field: str, body: dict[str, Any]) -> BadRequestError:
@@ -72,11 +91,37 @@ def missing(field: str, body: dict[str, Any]) -> BadRequestError:
     return BadRequestError(str([complaint]), param=field)
 
 
+def _location(given: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A name in it may be the body's own."""
+    return tuple(name if isinstance(name, int) else name[:MAX_NAME_CHARACTERS] for name in given)
+
+
 def _shortened(value: Any) -> Any:
-    text = repr(value)
-    return value if len(text) <= MAX_INPUT_CHARACTERS else text[:MAX_INPUT_CHARACTERS] + "…"
+    """Itself, or the start of its repr: no more of a large body is looked at than is shown."""
+    text = ""
+    for piece in _pieces(value):
+        text += piece
+        if len(text) > MAX_INPUT_CHARACTERS:
+            return text[:MAX_INPUT_CHARACTERS] + "…"
+    return value
 
 
-def _parameter(error: ValidationError) -> str | None:
-    location = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
-    return str(location[0]) if location else None
+def _pieces(value: Any) -> Iterator[str]:
+    """Of the repr of what JSON can be."""
+    match value:
+        case str():
+            yield repr(value[: MAX_INPUT_CHARACTERS + 1])
+        case dict():
+            for position, (name, inner) in enumerate(value.items()):
+                yield ", " if position else "{"
+                yield from _pieces(name)
+                yield ": "
+                yield from _pieces(inner)
+            yield "}" if value else "{}"
+        case list():
+            for position, inner in enumerate(value):
+                yield ", " if position else "["
+                yield from _pieces(inner)
+            yield "]" if value else "[]"
+        case _:
+            yield repr(value)

@@ -11,7 +11,7 @@ from kodify.engine.vllm_errors import translate
 from kodify.engine.vllm_logprobs import convert, convert_prompt
 from kodify.engine.vllm_parsing import ChoiceParser, ParserFactory
 from kodify.engine.vllm_plan import Plan, effective_priority
-from kodify.errors import EngineFailedError, UnavailableError
+from kodify.errors import STOPPING, EngineFailedError, UnavailableError
 
 
 class GenerateTicket:
@@ -31,6 +31,7 @@ class Generator:
         self._parsers = parsers
         self._show_cached_tokens = show_cached_tokens
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stops = False
 
     def submit(self, job: Job, sink: Sink) -> GenerateTicket:
         ticket = GenerateTicket()
@@ -43,6 +44,7 @@ class Generator:
 
     async def stop(self) -> None:
         """Ends what still runs. vLLM's own shutdown would leave these tasks waiting for ever."""
+        self._stops = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -59,6 +61,7 @@ class Generator:
                 plan.inputs[position],
                 plan.sampling[position],
                 request_id,
+                lora_request=plan.lora,
                 priority=effective_priority(job),
                 **extra,
             )
@@ -66,6 +69,8 @@ class Generator:
                 for delta in self._deltas(output, position * job.choices, job, prompt, parsers):
                     sink.emit(delta)
         except asyncio.CancelledError:
+            if self._stops:  # nobody else tells it
+                sink.fail(UnavailableError(STOPPING))
             raise
         except Exception as error:
             sink.fail(translate(error))

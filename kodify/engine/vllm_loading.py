@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import logging
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +60,7 @@ def read_facts(engine: Any, settings: Settings, **details: str) -> EngineFacts:
         context_tokens=engine.model_config.max_model_len,
         kv_cache_tokens=(cache.num_gpu_blocks or 0) * (cache.block_size or 0),
         started_at=int(time.time()),
+        most_running=config.scheduler_config.max_num_seqs * parallel.data_parallel_size,
         details={
             "dtype": str(engine.model_config.dtype).removeprefix("torch."),
             "parallel": f"tensor {parallel.tensor_parallel_size}, pipeline {parallel.pipeline_parallel_size}",
@@ -72,13 +75,60 @@ def ready(part: Part | None) -> Part:
     return part
 
 
-async def check_health(engine: Any) -> None:
+class Pulse:
+    """Whether an engine that has work makes progress: it is looked at every now and then."""
+
+    def __init__(self, engine: Any, patience_s: float) -> None:
+        self._engine = engine
+        self._patience_s = patience_s
+        self._steps = 0
+        self._seen = -1
+        self._since = 0.0
+        processor = engine.output_processor
+        update = processor.update_scheduler_stats  # vLLM calls it for each step of the engine, and so does our reader
+
+        def counted(stats: Any) -> None:
+            self._steps += 1
+            update(stats)
+
+        processor.update_scheduler_stats = counted
+
+    def stop(self) -> None:
+        self._engine.output_processor.__dict__.pop("update_scheduler_stats", None)
+
+    def check(self) -> None:
+        """Raises UnavailableError where nothing has moved for too long."""
+        now = time.monotonic()
+        if self._steps != self._seen or not self._engine.output_processor.request_states:
+            self._seen, self._since = self._steps, now
+        elif now - self._since > self._patience_s:
+            raise UnavailableError(f"The engine has made no progress for {self._patience_s:g} s.")
+
+
+async def check_health(engine: Any, pulse: Pulse) -> None:
     if engine.errored:
         raise UnavailableError("The engine has stopped.")
     try:
         await engine.check_health()
     except Exception as error:
         raise UnavailableError("The engine has stopped.") from error
+    pulse.check()
+
+
+async def shut_down(engine: Any, pulse: Pulse | None) -> None:
+    """Whoever still waits for the engine hears of its end: vLLM's own shutdown tells nobody."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    engine.output_processor.propagate_error(EngineDeadError())
+    for waiting in getattr(engine.engine_core, "utility_results", {}).values():
+        if not waiting.done():
+            waiting.set_exception(EngineDeadError())
+    await asyncio.sleep(0)
+    if pulse is not None:
+        pulse.stop()
+    await asyncio.to_thread(engine.shutdown, timeout=5)
+    multiprocessing.active_children()  # takes leave of those that have ended
+    gc.unfreeze()  # or the engine, which was frozen when it was warm, would never be collected
 
 
 async def in_thread(work: Callable[[], Part]) -> Part:
@@ -114,7 +164,10 @@ def _settle(done: asyncio.Future[Part], result: Part | None, error: BaseExceptio
 
 def _take_series(own: CollectorRegistry) -> None:
     """vLLM's series of the engine that was just made, out of the process's registry: the next engine would take them
-    away, for it knows only one."""
+    away, for it knows only one. Those of an engine that it replaces go."""
+    for collector in list(own._collector_to_names):
+        if str(getattr(collector, "_name", "")).startswith("vllm:"):
+            own.unregister(collector)
     for collector in list(REGISTRY._collector_to_names):
         if str(getattr(collector, "_name", "")).startswith("vllm:"):
             REGISTRY.unregister(collector)

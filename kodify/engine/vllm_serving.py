@@ -8,16 +8,28 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, assert_never
 
 from pydantic import ValidationError
-from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
+from vllm.entrypoints.anthropic.protocol import (
+    AnthropicContentBlock,
+    AnthropicCountTokensRequest,
+    AnthropicMessagesRequest,
+    AnthropicMessagesResponse,
+    AnthropicUsage,
+)
 from vllm.entrypoints.anthropic.serving import AnthropicServingMessages
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
-from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.entrypoints.openai.responses.protocol import (
+    InputTokensDetails,
+    OutputTokensDetails,
+    ResponsesRequest,
+    ResponsesResponse,
+    ResponseUsage,
+)
 from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeChatRequest, TokenizeCompletionRequest
@@ -25,9 +37,10 @@ from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
 from vllm.exceptions import VLLMValidationError
 from vllm.renderers.online_renderer import OnlineRenderer
 
-from kodify.engine.base import Dialect, Event, Progress
+from kodify.engine.base import Dialect, Event, Progress, Screener
 from kodify.engine.vllm_arguments import ServingFlags
-from kodify.engine.vllm_errors import translate
+from kodify.engine.vllm_errors import places, translate
+from kodify.engine.vllm_stand_in import BlockedError, StandIn
 from kodify.errors import BadRequestError, EngineFailedError, KodifyError, NotFoundError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -39,6 +52,7 @@ class Speaker:
     def __init__(self, engine: Any, renderer: OnlineRenderer, flags: ServingFlags, names: list[str], path: str) -> None:
         self._engine = engine
         models = OpenAIServingModels(engine, [BaseModelPath(name=name, model_path=path) for name in names])
+        self.adapters: dict[str, Any] = models.lora_requests  # by name
         template: dict[str, Any] = {
             "chat_template": renderer.chat_template,
             "chat_template_content_format": flags.chat_template_content_format,
@@ -60,27 +74,30 @@ class Speaker:
         )
 
     async def serve(
-        self, dialect: Dialect, body: dict[str, Any], progress: Progress
+        self, dialect: Dialect, body: dict[str, Any], progress: Progress, screen: Screener | None = None
     ) -> dict[str, Any] | AsyncGenerator[Event, None]:
         """A whole answer, or a stream's events. The stream raises KodifyErrors too, bugs aside."""
         model = _model_of(dialect, body)
+        engine = StandIn(self._engine, progress, screen)
         try:
             request = model.model_validate(body)
-            answer = await self._ask(dialect, request, progress)
+            answer = await self._ask(dialect, request, engine)
+        except BlockedError as blocked:
+            answer = self._unsaid(request, blocked, progress)
         except Exception as error:
-            raise _translated(error, dialect, progress) from error
+            raise _translated(engine.error or error, dialect, progress) from error
         if isinstance(answer, ErrorResponse):
             raise _refusal(answer)
         if hasattr(answer, "__aiter__"):
-            return self._events(dialect, answer, progress)
+            return self._events(dialect, answer, engine, progress)
         omit = {"exclude_none": True} if dialect in ("messages", "count_tokens") else {}
         found: dict[str, Any] = answer.model_dump(mode="json", by_alias=True, **omit)
         return found
 
-    async def _ask(self, dialect: Dialect, request: Any, progress: Progress) -> Any:
+    async def _ask(self, dialect: Dialect, request: Any, engine: StandIn) -> Any:
         match dialect:
             case "messages":
-                return await self._counted(self._messages, progress).create_messages(request)
+                return await _on(engine, self._messages).create_messages(request)
             case "count_tokens":
                 return await self._messages.count_tokens(request)
             case "responses":
@@ -89,7 +106,9 @@ class Speaker:
                 # Ids that clients choose would let one of them end another's request.
                 request.request_id = f"resp_{uuid.uuid4().hex}"
                 request.priority = max(0, request.priority)
-                return await self._counted(self._responses, progress).create_responses(request)
+                # An answer repeats these and must have them; a null that means "cut the prompt" is no default either.
+                request.background, request.truncation = False, request.truncation or "disabled"
+                return await _on(engine, self._responses).create_responses(request)
             case "tokenize":
                 return await self._tokenization.create_tokenize(request, None)
             case "detokenize":
@@ -97,57 +116,61 @@ class Speaker:
             case _:
                 assert_never(dialect)
 
-    def _counted(self, serving: Any, progress: Progress) -> Any:
-        """The serving class for one request, told apart by its engine only."""
-        own = copy.copy(serving)
-        own.engine_client = _CountedEngine(self._engine, progress)
-        return own
+    def _unsaid(self, request: Any, blocked: BlockedError, progress: Progress) -> Any:
+        """Made here: vLLM's own parsers fail where a tool's call is asked for and nothing is said."""
+        name = self._messages.models.model_name(blocked.lora)
+        read, written = progress.prompt_tokens, progress.completion_tokens
+        if isinstance(request, AnthropicMessagesRequest):
+            return AnthropicMessagesResponse(
+                id="",
+                content=[AnthropicContentBlock(type="text", text="")],
+                model=name,
+                usage=AnthropicUsage(input_tokens=read, output_tokens=written),
+            )
+        usage = ResponseUsage(
+            input_tokens=read,
+            input_tokens_details=InputTokensDetails(cached_tokens=0, cache_write_tokens=0),
+            output_tokens=written,
+            output_tokens_details=OutputTokensDetails(),
+            total_tokens=read + written,
+        )
+        return ResponsesResponse.from_request(
+            request, blocked.params, name, int(time.time()), output=[], status="incomplete", usage=usage
+        )
 
-    async def _events(self, dialect: Dialect, answer: Any, progress: Progress) -> AsyncGenerator[Event, None]:
+    async def _events(
+        self, dialect: Dialect, answer: Any, engine: StandIn, progress: Progress
+    ) -> AsyncGenerator[Event, None]:
         try:
             async with aclosing(answer):
                 async for item in answer:
                     event = _parsed(item) if isinstance(item, str) else _dumped(item)
                     if event.name == "error":  # told in words for programmers
-                        raise (
-                            UnavailableError("The engine has stopped.") if self._engine.errored else EngineFailedError()
-                        )
+                        stopped = UnavailableError("The engine has stopped.") if self._engine.errored else None
+                        raise engine.error or stopped or EngineFailedError()
                     yield event
         except Exception as error:
-            raise _translated(error, dialect, progress) from error
-
-
-class _CountedEngine:
-    """AsyncLLM for one request: what passes is noted."""
-
-    def __init__(self, engine: Any, progress: Progress) -> None:
-        self._engine = engine
-        self._progress = progress
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    async def generate(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        progress = self._progress
-        async with aclosing(self._engine.generate(*args, **kwargs)) as outputs:
-            async for output in outputs:
-                if not progress.first_at:
-                    progress.first_at = time.monotonic()
-                    progress.prompt_tokens = len(output.prompt_token_ids or ())
-                for choice in output.outputs:
-                    progress.completion_tokens += len(choice.token_ids)
-                    progress.finish_reason = choice.finish_reason or progress.finish_reason
-                yield output
+            raise _translated(engine.error or error, dialect, progress) from error
 
 
 class _Messages(AnthropicServingMessages):  # type: ignore[misc]
     def messages_full_converter(self, generator: Any) -> Any:
-        """A call that was cut short has arguments that are no JSON object: it is told without any, and
-        `stop_reason` says why."""
+        """A call that was cut short has arguments that are no JSON object: it is told without any. `stop_reason` says
+        why, though vLLM takes the end of any answer with a call for the call's own."""
         for call in generator.choices[0].message.tool_calls:
             if not _is_object(call.function.arguments):
                 call.function.arguments = "{}"
-        return super().messages_full_converter(generator)
+        answer = super().messages_full_converter(generator)
+        if self.engine_client.progress.finish_reason == "length":
+            answer.stop_reason = "max_tokens"
+        return answer
+
+
+def _on(engine: StandIn, serving: Any) -> Any:
+    """The serving class for one request, told apart by its engine only."""
+    own = copy.copy(serving)
+    own.engine_client = engine
+    return own
 
 
 def _model_of(dialect: Dialect, body: Mapping[str, Any]) -> Any:
@@ -179,7 +202,7 @@ def _dumped(event: Any) -> Event:
 def _translated(error: Exception, dialect: Dialect, progress: Progress) -> KodifyError:
     begun = progress.first_at > 0
     if begun and isinstance(error, ValidationError):  # of what the model said: nothing of the request's
-        log.error("the engine failed", exc_info=error)
+        log.error("the engine failed: %s: %s", type(error).__name__, "; ".join(places(error)))
         return EngineFailedError()
     known = translate(error, from_request=not begun)
     too_long = isinstance(error, VLLMValidationError) and error.parameter in ("input_text", "input_tokens")

@@ -40,9 +40,12 @@ class Record(Entry, kw_only=True):
         if not self.ended:
             self.ended = True
             if soon:
-                self.taker.put_soon(finish)
-            else:
-                self.taker.put(finish())
+                return self.taker.put_soon(finish)
+            try:
+                entry = finish()
+            except Exception:
+                return self.taker.put_soon(finish)  # fails there once more, and is counted and logged
+            self.taker.put(entry)
 
     def fill(
         self,

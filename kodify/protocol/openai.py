@@ -89,10 +89,10 @@ def tool_call_deltas(calls: Sequence[ToolCallDelta]) -> list[dict[str, Any]]:
 
 
 def models(engines: Sequence[EngineFacts]) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(name, facts) for facts in engines for name in facts.names]}
+    return {"object": "list", "data": [model(name, facts) for facts in engines for name in facts.names]}
 
 
-def _model(name: str, facts: EngineFacts) -> dict[str, Any]:
+def model(name: str, facts: EngineFacts) -> dict[str, Any]:
     permission = {
         "id": f"modelperm-{name}",
         "object": "model_permission",
@@ -113,7 +113,7 @@ def _model(name: str, facts: EngineFacts) -> dict[str, Any]:
         "created": facts.started_at,
         "owned_by": "kodify",
         "root": facts.path,
-        "parent": None,
+        "parent": facts.parent,
         "max_model_len": facts.context_tokens,
         "permission": [permission],
     }

@@ -1,0 +1,169 @@
+"""What each route is for, what it takes and what it answers; the OpenAPI document is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+
+from kodify.api import users
+from kodify.journal.acceptance import Event
+from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
+from kodify.protocol.embeddings import EmbeddingRequest
+from kodify.protocol.infill import InfillRequest
+from kodify.protocol.tabby import CompletionRequest
+
+JSON, TEXT, HTML, STREAM = "application/json", "text/plain", "text/html", "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`bodies` are kinds of JSON bodies, any of them: the engine's or HOUSE's. `answers` is the media type of what is
+    answered, None for nothing; `fields` are always in it. `errors`: those that the route's kind does not tell."""
+
+    summary: str
+    group: str
+    bodies: tuple[str, ...] = ()
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answers: str | None = JSON
+    fields: tuple[str, ...] = ()
+    streams: bool = False
+    status: int = 200
+    errors: tuple[int, ...] = ()
+
+
+class SelectKind(BaseModel):
+    select_kind: str | None = None
+
+
+# Kinds of bodies that the house reads itself: the shape, and what begins its name and its parts' names.
+HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
+    "tabby": (CompletionRequest, "Tabby"),
+    "infill": (InfillRequest, ""),
+    "embeddings": (EmbeddingRequest, ""),
+    "event": (Event, "Completion"),
+    "load_adapter": (LoadAdapter, ""),
+    "unload_adapter": (UnloadAdapter, ""),
+}
+
+_CHAT, _EDITORS, _MODELS, _USERS, _SERVER = "Generation", "Editors", "Models", "Users", "Server"
+_COMPLETION = ("id", "object", "created", "model", "choices", "usage")
+_USER = ("token", "email", "expiration_date", "disabled", "privileged")
+
+
+def _chat(summary: str) -> Operation:
+    return Operation(summary, _CHAT, ("chat",), fields=_COMPLETION, streams=True, errors=(404,))
+
+
+def _listing(summary: str, form: type[BaseModel] | None = None) -> Operation:
+    return Operation(summary, _USERS, form=form, answers=TEXT, errors=(404, 409))
+
+
+_HEALTH = Operation("Tabby's health: the models and the version that clients look for.", _EDITORS, fields=("version",))
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("POST", "/v1/chat/completions"): _chat("A chat's next message, in OpenAI's dialect."),
+    ("POST", "/v1beta/chat/completions"): _chat("The same, where Tabby's clients look for it."),
+    ("POST", "/v1/completions"): Operation(
+        "A text goes on (OpenAI's dialect), or a hole in a file is filled (Tabby's).",
+        _CHAT,
+        ("completion", "tabby"),
+        fields=("id", "choices"),
+        streams=True,
+        errors=(404,),
+    ),
+    ("POST", "/v1/messages"): Operation(
+        "A chat's next message, in Anthropic's dialect.", _CHAT, ("messages",), streams=True, errors=(404,)
+    ),
+    ("POST", "/v1/messages/count_tokens"): Operation(
+        "How many tokens a body of /v1/messages has.",
+        _CHAT,
+        ("count_tokens",),
+        fields=("input_tokens",),
+        errors=(404,),
+    ),
+    ("POST", "/v1/responses"): Operation(
+        "A response in OpenAI's newer dialect; nothing of it is stored.",
+        _CHAT,
+        ("responses",),
+        streams=True,
+        errors=(404,),
+    ),
+    ("POST", "/v1/embeddings"): Operation(
+        "Vectors of texts.", _CHAT, ("embeddings",), fields=("object", "data", "model", "usage"), errors=(404,)
+    ),
+    ("POST", "/tokenize"): Operation(
+        "A text or a chat into the model's tokens.", _MODELS, ("tokenize",), fields=("tokens",), errors=(404,)
+    ),
+    ("POST", "/detokenize"): Operation(
+        "Tokens back into text.", _MODELS, ("detokenize",), fields=("prompt",), errors=(404,)
+    ),
+    ("GET", "/v1/models"): Operation("The models that are served.", _MODELS, fields=("object", "data")),
+    ("POST", "/v1/load_lora_adapter"): Operation(
+        "Serve a LoRA adapter of a model.", _MODELS, ("load_adapter",), fields=("id", "object"), errors=(404, 409)
+    ),
+    ("POST", "/v1/unload_lora_adapter"): Operation(
+        "Serve a LoRA adapter no longer.", _MODELS, ("unload_adapter",), fields=("id", "deleted"), errors=(404, 409)
+    ),
+    ("POST", "/infill"): Operation(
+        "A hole in a file is filled, in llama.cpp's dialect.", _EDITORS, ("infill",), streams=True
+    ),
+    ("GET", "/props"): Operation(
+        "The model's context, as llama.cpp's plugins ask for it.",
+        _EDITORS,
+        fields=("default_generation_settings",),
+    ),
+    ("GET", "/v1/health"): _HEALTH,
+    ("POST", "/v1/health"): _HEALTH,
+    ("POST", "/v1/events"): Operation(
+        "An editor tells what became of a completion.", _EDITORS, ("event",), query=SelectKind, answers=None
+    ),
+    ("GET", "/v1beta/models"): Operation(
+        "The models that Tabby's clients may use.", _EDITORS, fields=("completion", "chat")
+    ),
+    ("GET", "/v1beta/server_setting"): Operation(
+        "Tells editors to report to nobody outside.", _EDITORS, fields=("disable_client_side_telemetry",)
+    ),
+    ("POST", "/token"): Operation(
+        "Log in: a new token.",
+        _USERS,
+        form=users.Login,
+        fields=("access_token", "token_type"),
+        errors=(401, 404, 429),
+    ),
+    ("GET", "/users/me"): Operation("Who the token belongs to.", _USERS, fields=_USER, errors=(404,)),
+    ("GET", "/users/me/tokens"): Operation("One's own tokens.", _USERS, fields=("data",), errors=(404,)),
+    ("DELETE", "/users/me/tokens/{id}"): Operation(
+        "Revoke one of one's own tokens.", _USERS, answers=None, status=204, errors=(404,)
+    ),
+    ("GET", "/get_user_info"): Operation(
+        "A user, by e-mail.", _USERS, query=users.ByEmail, fields=_USER, errors=(404, 422)
+    ),
+    ("POST", "/create_user"): Operation(
+        "A new user, with a first token.", _USERS, form=users.NewUser, fields=_USER, errors=(404, 409)
+    ),
+    ("POST", "/disable_by_email"): _listing("Disable a user.", users.ByEmail),
+    ("POST", "/disable_by_token"): _listing("Disable the user of a token.", users.ByToken),
+    ("POST", "/disable_all_expired"): _listing("Disable every user whose last day has gone."),
+    ("POST", "/delete_by_email"): _listing("Delete a user.", users.ByEmail),
+    ("POST", "/delete_by_token"): _listing("Delete the user of a token.", users.ByToken),
+    ("POST", "/delete_all_disabled"): _listing("Delete every disabled user."),
+    ("GET", "/health"): Operation("200 where every engine can work.", _SERVER, fields=("status", "version")),
+    ("GET", "/ready"): Operation(
+        "Whether this replica should get requests.", _SERVER, fields=("status", "models", "device", "running")
+    ),
+    ("GET", "/metrics"): Operation("Metrics for Prometheus.", _SERVER, answers=TEXT),
+    ("GET", "/openapi.json"): Operation("This document.", _SERVER, fields=("openapi", "paths"), errors=(404,)),
+    ("GET", "/docs"): Operation("This document, to be read.", _SERVER, answers=HTML, errors=(404,)),
+}
+
+
+def operation_of(method: str, path: str, handler: Any) -> Operation:
+    """The route's row; one that has none is told by the first line of its handler's docstring."""
+    found = OPERATIONS.get((method, path))
+    if found is not None:
+        return found
+    return Operation(((handler.__doc__ or path).strip().splitlines() or [path])[0], _SERVER)
