@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(ACCEL)
 
-.PHONY: setup serve test check format bench lock nano
+.PHONY: setup serve test check format bench fuzz lock nano
 
 setup: $(INSTALLED)
 
@@ -32,6 +32,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m bench $(BENCH)
+
+# Odd bodies at a running server, for a quarter of an hour: FUZZ="--bodies 1000 --cases 500" for less.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # The locked sets, from pyproject.toml.
 lock: setup

@@ -131,7 +131,7 @@ def test_a_client_that_leaves_stops_the_engine(serve: Serve, stream: bool) -> No
 
 def test_a_reader_slower_than_the_engine_gets_everything_in_order(serve: Serve) -> None:
     pieces = tuple(f"{number:06d} {'x' * 200}" for number in range(20_000))
-    served = serve(Script(pieces=pieces))
+    served = serve(Script(pieces=pieces), MAX_UNREAD_BYTES=1 << 30)
     text = ""
     with (
         served.client() as client,

@@ -13,14 +13,20 @@ import httpx
 import openai
 import pytest
 
+from kodify.censor.censor import TEXTS_AT_ONCE
+from kodify.config_file import CensorEntry, ConfigFile
 from kodify.engine.scripted import ScriptedEmbedder
 from kodify.engines import Engines, Served
-from kodify.errors import EngineFailedError
+from kodify.errors import EngineFailedError, UnavailableError
 from kodify.settings import Settings
 from tests import conftest
+from tests.api import test_censor as censors
+from tests.api.test_censor import WORD, Moderator
 from tests.api.test_errors import assert_error
 from tests.conftest import eventually
 from tests.journal.conftest import Place, make_place
+
+moderator = censors.moderator
 
 PATH = "/v1/embeddings"
 MODEL = "scripted-embedder"
@@ -191,3 +197,66 @@ def test_the_journal_knows_who_left(start: Start, place: Place) -> None:
     eventually(lambda: place.count() == 1)
     (row,) = place.rows()
     assert (row["status_code"], row["cancelled"], row["response"]) == (499, True, None)
+
+
+@pytest.fixture
+def censored(start: Start, settings: Settings) -> Start:
+    """censored(patterns=[…]): an app that embeds, with a censor."""
+
+    def serve(embedder: ScriptedEmbedder | None = None, **censor: Any) -> conftest.Served:
+        settings._file = ConfigFile(censor=CensorEntry(**censor))
+        return start(embedder)
+
+    return serve
+
+
+@pytest.mark.parametrize("kind", ["patterns", "url"])
+def test_every_text_is_checked_before_it_is_embedded(censored: Start, moderator: Moderator, kind: str) -> None:
+    served = censored(**({"patterns": [WORD]} if kind == "patterns" else {"url": moderator.url}))
+    texts = [f"text {number}" for number in range(100)]
+    with served.client() as client:
+        assert len(client.post(PATH, json={"input": texts}).json()["data"]) == 100
+        assert embedder_of(served).asked == [(texts, None)]
+        for given, place in ((f"the {WORD}", "input"), ([*texts, f"the {WORD}", *texts], "input[100]")):
+            answer = client.post(PATH, json={"input": given})
+            message = f"{place} is not embedded: the censor has flagged it."
+            assert assert_error(answer, 400, "BadRequestError", message)["param"] == place
+    assert len(embedder_of(served).asked) == 1
+    if kind == "url":
+        assert sorted(text for _, text in moderator.asked[:100]) == sorted(texts)
+
+
+def test_many_texts_are_asked_about_at_once_but_not_all(censored: Start, moderator: Moderator) -> None:
+    moderator.silent = True
+    served = censored(url=moderator.url, timeout_s=60)
+    with served.client() as client, pytest.raises(httpx.ReadTimeout):
+        client.post(PATH, json={"input": ["a"] * 100}, timeout=1)
+    assert len(moderator.asked) == TEXTS_AT_ONCE
+    with served.client() as client:
+        eventually(lambda: "kodify_requests_cancelled_total 1.0" in client.get("/metrics").text)
+    assert embedder_of(served).asked == []
+
+
+def test_what_can_not_be_checked_is_not_embedded(censored: Start) -> None:
+    served = censored(url="http://127.0.0.1:9/")
+    with served.client() as client:
+        answer = client.post(PATH, json={"text": [[5, 6]]})
+        assert (
+            assert_error(answer, 400, "BadRequestError", "text can't be checked: send it as text.")["param"] == "text"
+        )
+        answer = client.post(PATH, json={"input": ["a"] * 40})
+        assert_error(answer, 503, "ServiceUnavailableError", UnavailableError.default_message)
+        assert "retry-after" in answer.headers
+    assert embedder_of(served).asked == []
+
+
+@pytest.mark.parametrize(
+    "censor",
+    [{"patterns": [WORD], "check": "answers"}, {"url": "http://127.0.0.1:9/", "open_on_failure": True}],
+    ids=["answers alone are checked", "open on failure"],
+)
+def test_a_censor_that_lets_it_through(censored: Start, censor: dict[str, Any]) -> None:
+    served = censored(**censor)
+    with served.client() as client:
+        assert client.post(PATH, json={"input": f"the {WORD}"}).status_code == 200
+        assert client.post(PATH, json={"input": [5, 6]}).status_code == (200 if "check" in censor else 400)

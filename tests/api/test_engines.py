@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.engines import Engines, Served, merge_metrics
-from kodify.errors import ConfigError, UnavailableError
+from kodify.errors import ConfigError, NotFoundError, UnavailableError
 from kodify.settings import Settings
 from tests import conftest
 from tests.conftest import eventually
@@ -100,8 +100,11 @@ async def test_one_that_is_required_stops_the_start() -> None:
 async def test_nothing_of_a_kind() -> None:
     engines = Engines([Served(Named("a"))])
     await engines.start()
-    with pytest.raises(UnavailableError):
+    with pytest.raises(NotFoundError):
         engines.default("embed")
+    engines.all[0].runs = False
+    with pytest.raises(UnavailableError):
+        engines.default("generate")
 
 
 def test_metrics_of_one_are_as_they_are() -> None:

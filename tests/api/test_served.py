@@ -17,7 +17,9 @@ from pydantic import SecretStr
 
 from kodify.api.messages import MessagesVoice
 from kodify.api.responses import ResponsesVoice
-from kodify.engine.base import Dialect, Event, Progress
+from kodify.api.served import Voice
+from kodify.config_file import CensorEntry, ConfigFile
+from kodify.engine.base import Dialect, Event, Progress, Screener
 from kodify.engine.scripted import ScriptedEngine
 from kodify.errors import BadRequestError, EngineFailedError, UnavailableError
 from kodify.settings import Settings
@@ -63,9 +65,10 @@ class SpeakingEngine(ScriptedEngine):
     count: int = 9
     stopped: int = 0
     asked: list[Dialect] = field(default_factory=list)
+    screens_dialects: bool = False
 
     async def serve(
-        self, dialect: Dialect, body: dict[str, Any], progress: Progress
+        self, dialect: Dialect, body: dict[str, Any], progress: Progress, screen: Screener | None = None
     ) -> dict[str, Any] | AsyncGenerator[Event, None]:
         self.asked.append(dialect)
         progress.prompt_tokens = 3
@@ -166,6 +169,26 @@ def test_the_work_ends_when_the_client_leaves(settings: Settings, place: Place, 
             assert "kodify_requests_cancelled_total 1.0" in client.get("/metrics").text
 
 
+def test_an_entry_that_can_not_be_made_is_counted_and_nothing_else_is_lost(
+    settings: Settings, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def assembled(*_: Any) -> dict[str, Any]:
+        raise KeyError("usage")
+
+    monkeypatch.setattr(MessagesVoice, "assembled", assembled)
+    given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+    own = settings.model_copy(update={given[name]: value for name, value in place.variables.items()})
+    path = "/v1/messages"
+    with speaking(own) as (engine, served):
+        with served.client() as client, client.stream("POST", path, json={**BODIES[path], "stream": True}) as answer:
+            assert any("llo" in line for line in answer.iter_lines())
+        eventually(lambda: engine.stopped == 1)
+        with served.client() as client:
+            eventually(lambda: 'lost_total{reason="bug"} 1.0' in client.get("/metrics").text)
+            # What is measured after the journal's part.
+            assert "kodify_completion_tokens_total 2.0" in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("path", BODIES)
 def test_a_failed_streams_entry_has_what_was_said_and_why_it_ended(settings: Settings, place: Place, path: str) -> None:
     given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
@@ -206,12 +229,14 @@ def test_an_engine_that_speaks_no_dialect(serve: Serve) -> None:
             assert (answer.status_code, answer.json()["param"]) == (404, "model")
 
 
-def test_nothing_goes_past_a_censor(settings: Settings) -> None:
+def test_nothing_goes_past_a_censor_that_an_engine_does_not_know(settings: Settings) -> None:
+    settings._file = ConfigFile(censor=CensorEntry(patterns=["secret"]))
     with speaking(settings) as (engine, served), served.client() as client:
-        served.app.state.censor = object()
-        assert [client.post(path, json=body).status_code for path, body in BODIES.items()] == [404, 404]
+        for path, body in BODIES.items():
+            answer = client.post(path, json=body)
+            assert (answer.status_code, answer.json()["param"]) == (404, "model")
+            assert "censor" in answer.json()["message"]
         assert engine.asked == []
-        served.app.state.censor = None
 
 
 CALLED = [
@@ -241,6 +266,86 @@ def test_a_messages_stream_put_together() -> None:
     cut = voice.assembled(CALLED[:7])
     assert cut["content"][1] == {"type": "tool_use", "id": "t", "name": "f", "input": {}, "partial_json": '{"a"'}
     assert voice.assembled([]) == {}
+
+
+ODD_MESSAGES = [
+    event("message_delta", delta={"stop_reason": "end_turn"}),
+    event("message_delta", delta=None, usage=None),
+    event("message_delta", delta="no object", usage={"output_tokens": 1}),
+    event("content_block_start", index=[], content_block={"type": "text"}),
+    event("content_block_start", index=7),
+    event("content_block_delta", index=9, delta={"type": "text_delta", "text": "nowhere"}),
+    event("content_block_delta", index=0, delta={"type": "text_delta", "text": 5}),
+    event("content_block_delta", index=0, delta={"type": "text_delta"}),
+    event("content_block_delta", index=0),
+    event("content_block_stop", index=9),
+    event("content_block_stop"),
+    Event("message_delta", b"[]"),
+    Event("message_delta", b"no JSON"),
+    event("something_new"),
+]
+ODD_RESPONSES = [
+    event("response.created"),
+    event("response.created", response=5),
+    event("response.output_item.added", output_index="x", item=ITEM),
+    event("response.output_item.added", item=ITEM),
+    event("response.output_item.added", output_index=3, item=None),
+    event("response.output_text.delta", output_index=9, delta="nowhere"),
+    event("response.output_text.delta", output_index=[], delta="nowhere"),
+    event("response.output_text.delta", output_index=0, delta=5),
+    event("response.output_text.delta"),
+    Event("response.output_text.delta", b"no JSON"),
+    event("something.new"),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_MESSAGES, ids=str)
+def test_an_odd_event_of_a_messages_stream_is_passed_over(odd: Event) -> None:
+    """Whatever else was said is kept."""
+    told = STREAMS["messages"]
+    for position in range(len(told) + 1):
+        whole = MessagesVoice().assembled([*told[:position], odd, *told[position:]])
+        assert (whole["id"], whole["content"]) == ("x", [{"type": "text", "text": "Hello"}])
+        assert whole["usage"]["input_tokens"] == 3
+    assert isinstance(MessagesVoice().assembled([odd]), dict)
+
+
+def test_a_messages_stream_without_what_streams_have() -> None:
+    voice = MessagesVoice()
+    bare = event("message_start", message={"id": "x"})
+    block = event("content_block_start", content_block={"type": "text"})
+    said = event("content_block_delta", delta={"type": "text_delta", "text": "Hi"})
+    end = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1})
+    assert voice.assembled([bare, block, said, end]) == {
+        "id": "x",
+        "content": [{"type": "text", "text": "Hi"}],
+        "stop_reason": "end_turn",
+        "usage": {"output_tokens": 1},
+    }
+
+
+@pytest.mark.parametrize("odd", ODD_RESPONSES, ids=str)
+def test_an_odd_event_of_a_responses_stream_is_passed_over(odd: Event) -> None:
+    told = STREAMS["responses"]
+    for position in range(len(told) + 1):
+        whole = ResponsesVoice().assembled([*told[:position], odd, *told[position:]])
+        assert (whole["id"], whole["status"]) == ("resp_1", "incomplete")
+        assert whole["output"] == [{**ITEM, "content": [{"type": "output_text", "text": "Hello"}]}]
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete", "failed"])
+def test_a_responses_stream_ends_with_its_own_response(status: str) -> None:
+    voice = ResponsesVoice()
+    told = STREAMS["responses"]
+    ended = {"id": "resp_1", "status": status, "error": {"code": "server_error"}, "output": []}
+    assert voice.assembled([*told, event(f"response.{status}", response=ended)]) == ended
+    whole = voice.assembled([*told, event(f"response.{status}")])
+    assert (whole["status"], len(whole["output"])) == (status, 1)
+
+
+@pytest.mark.parametrize("output", [None, 5, [None], [{}], [{"type": []}]])
+def test_the_finish_reason_of_an_odd_response(output: Any) -> None:
+    assert ResponsesVoice().finish_reason({"output": output}, "stop") == "stop"
 
 
 @pytest.mark.parametrize(
@@ -275,3 +380,70 @@ def test_a_responses_stream_that_was_cut_short(item: dict[str, Any], kind: str, 
     assert voice.finish_reason(whole, "stop") == ("tool_calls" if called else "stop")
     done = {"id": "r", "status": "completed", "output": []}
     assert voice.assembled([*events, event("response.completed", response=done)]) == done
+
+
+def blocked(voice: Voice, events: list[Event], tokens: int) -> list[Event]:
+    """As they are told when what comes of `events` comes after the censor's verdict."""
+    progress = Progress(3, tokens, 1.0, "content_filter")
+    told = [voice.blocked_event(voice.event(event), progress) for event in events]
+    return [event for event in told if event is not None]
+
+
+def test_a_messages_stream_that_the_censor_ends() -> None:
+    voice = MessagesVoice()
+    told = [*map(voice.event, CALLED[:7]), *blocked(voice, CALLED[8:], 40)]
+    whole = voice.assembled(told)
+    assert (whole["stop_reason"], whole["stop_sequence"]) == ("refusal", None)
+    assert whole["usage"] == {"input_tokens": 3, "output_tokens": 40}
+    assert voice.finish_reason(whole, "content_filter") == "content_filter"
+    assert [event.name for event in told[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
+    answer = voice.blocked(voice.whole({"content": [], "stop_reason": "end_turn"}))
+    assert (answer["stop_reason"], voice.finish_reason(answer, None)) == ("refusal", "content_filter")
+
+
+def item(kind: str, number: int, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "id": f"{kind}_{number}", "status": "completed", **fields}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pieces", "is_call"),
+    [
+        ("message", "response.output_text", False),
+        ("reasoning", "response.reasoning_text", False),
+        ("function_call", "response.function_call_arguments", True),
+        ("custom_tool_call", "response.custom_tool_call_input", True),
+    ],
+)
+def test_a_responses_stream_that_the_censor_ends(kind: str, pieces: str, is_call: bool) -> None:
+    """A call that came to its end before is told; one that is cut short never comes to its end."""
+    voice = ResponsesVoice()
+    made, cut = item("function_call", 1, arguments="{}"), item(kind, 2)
+    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    done = {"id": "r", "status": "completed", "output": [made, cut], "usage": usage}
+    before = [
+        event("response.created", sequence_number=0, response={"id": "r", "status": "in_progress"}),
+        event("response.output_item.done", sequence_number=1, output_index=0, item=made),
+        event(f"{pieces}.delta", sequence_number=2, output_index=1, delta="a"),
+    ]
+    after = [
+        event(f"{pieces}.delta", sequence_number=3, output_index=1, delta="b"),
+        event(f"{pieces}.done", sequence_number=4, output_index=1),
+        event("response.output_item.done", sequence_number=5, output_index=1, item=cut),
+        event("response.completed", sequence_number=6, response=done),
+    ]
+    told = [*map(voice.event, before), *blocked(voice, after, 40)]
+    bodies = [json.loads(one.data) for one in told]
+    assert [body["sequence_number"] for body in bodies] == list(range(4 if is_call else 7))
+    assert [body["type"] for body in bodies] == [one.name for one in told]
+    assert told[-1].name == "response.incomplete"
+    assert bodies[-1]["response"] == {
+        "id": "r",
+        "status": "incomplete",
+        "incomplete_details": {"reason": "content_filter"},
+        "output": [made] if is_call else [made, {**cut, "status": "incomplete"}],
+        "usage": {"input_tokens": 3, "output_tokens": 40, "total_tokens": 43},
+    }
+    assert [body["item"]["status"] for body in bodies if "item" in body] == ["completed", "incomplete"][: 2 - is_call]
+    assert voice.assembled(told) == bodies[-1]["response"]
+    assert voice.finish_reason(bodies[-1]["response"], "content_filter") == "content_filter"
+    assert voice.blocked({"status": "completed"})["incomplete_details"] == {"reason": "content_filter"}

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.server import serve
@@ -11,4 +12,6 @@ from kodify.settings import Settings
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     endless = os.environ.get("SCRIPT") == "endless"
-    asyncio.run(serve(Settings.load(), ScriptedEngine(Script(pieces=("piece ",) * 20, endless=endless))))
+    pause_s = float(os.environ.get("PAUSE_S", "0"))
+    script = Script(pieces=("piece ",) * 20, endless=endless, pause_s=pause_s)
+    sys.exit(asyncio.run(serve(Settings.load(), ScriptedEngine(script), Settings.load)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from kodify.settings import Settings
@@ -24,11 +24,12 @@ from tests.journal.conftest import Place
 
 KILLS = 20
 STREAMS = 64
-DRAIN_S = 2
+ROOT = Path(__file__).parents[2]
+DRAINS = int(os.environ.get("KODIFY_DRAINS", "2"))  # of each kind
 
 
 class Process:
-    def __init__(self, place: Place, log: IO[str], **variables: str) -> None:
+    def __init__(self, place: Place, log: IO[str], cwd: Path | None = None, **variables: str) -> None:
         names = {field.alias for field in Settings.model_fields.values()}
         own = {k: v for k, v in os.environ.items() if k not in names}
         given = {k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in place.variables.items()}
@@ -36,8 +37,8 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "tests.journal.scripted_server"],
-            env={**own, **given, "PORT": str(self.port), **variables},
-            cwd=Path(__file__).parents[2],
+            env={**own, **given, "PORT": str(self.port), "PYTHONPATH": str(ROOT), **variables},
+            cwd=cwd or ROOT,
             stdout=log,
             stderr=log,
         )
@@ -90,32 +91,101 @@ def missing(place: Place, ended: list[str]) -> set[str]:
     return set(ended) - {row["request_id"] for row in place.rows("SELECT request_id FROM journal")}
 
 
-@pytest.mark.parametrize("endless", [False, True], ids=["that end", "that do not"])
-def test_a_stop_with_streams_running_journals_all_of_them(place: Place, tmp_path: Path, endless: bool) -> None:
-    async def stream(process: Process, begun: asyncio.Semaphore) -> None:
+async def streams_over_a_stop(process: Process, prefix: str) -> list[bytes]:
+    """What each of the streams told to its end; the process is told to stop when all of them have begun."""
+    begun = asyncio.Semaphore(0)
+
+    async def stream(name: str) -> bytes:
         async with connected(process.port) as (reader, writer):
-            writer.write(request("r", stream=True))
-            await reader.read(1)
+            writer.write(request(name, stream=True))
+            told = await reader.readuntil(b"piece")
             begun.release()
             with contextlib.suppress(OSError):
-                while await reader.read(65536):
-                    pass
+                told += await reader.read(-1)
+            return told
 
-    async def main(process: Process) -> None:
-        begun = asyncio.Semaphore(0)
-        streams = [asyncio.create_task(stream(process, begun)) for _ in range(STREAMS)]
-        for _ in range(STREAMS):
-            await begun.acquire()
-        process.popen.terminate()
-        await asyncio.wait_for(asyncio.gather(*streams), 60)
+    streams = [asyncio.create_task(stream(f"{prefix}{number}")) for number in range(STREAMS)]
+    for _ in range(STREAMS):
+        await begun.acquire()
+    process.popen.terminate()
+    return await asyncio.wait_for(asyncio.gather(*streams), 60)
 
-    variables = {"SCRIPT": "endless"} if endless else {}
+
+def test_streams_that_end_in_time_end_whole_and_are_journaled(place: Place, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
-        process = Process(place, log, DRAIN_S=str(DRAIN_S), **variables)
-        asyncio.run(main(process))
+        for number in range(DRAINS):
+            process = Process(place, log, PAUSE_S="0.05")
+            told = asyncio.run(streams_over_a_stop(process, f"{number}-"))
+            assert process.popen.wait(30) == 0
+            assert [one.count(b"data: [DONE]") for one in told] == [1] * STREAMS
+    rows = place.rows()
+    assert len({row["request_id"] for row in rows}) == len(rows) == STREAMS * DRAINS
+    assert {(row["status_code"], row["completion_tokens"], row["cancelled"]) for row in rows} == {(200, 20, False)}
+
+
+def test_streams_past_the_limit_end_with_an_error_and_are_journaled(place: Place, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        process = Process(place, log, DRAIN_TIMEOUT="1", PAUSE_S="0.3")
+        told = asyncio.run(streams_over_a_stop(process, ""))
         assert process.popen.wait(30) == 0
+    for one in told:
+        assert b"[DONE]" not in one
+        last = [line for line in one.splitlines() if line.startswith(b"data: ")][-1]
+        assert json.loads(last[6:])["error"]["message"] == "The server is stopping. Please try again later"
     rows = place.rows()
     assert len(rows) == STREAMS
-    assert {row["status_code"] for row in rows} == ({503} if endless else {200})
-    assert {row["cancelled"] for row in rows} == {endless}
-    assert all(row["completion_tokens"] > 0 for row in rows)
+    assert {row["status_code"] for row in rows} == {503}
+    assert all(0 < row["completion_tokens"] < 20 for row in rows)
+
+
+def test_while_it_drains_probes_and_new_requests_are_told(place: Place, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        process = Process(place, log, PAUSE_S="0.2")
+        with httpx.Client(base_url=process.url, timeout=10) as kept, httpx.Client(base_url=process.url) as other:
+            body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+            assert kept.get("/ready").status_code == 200
+            with other.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                process.popen.terminate()
+                eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503, 1)
+                assert kept.get("/health").status_code == 200
+                for client in (kept, httpx.Client(base_url=process.url)):  # a kept connection, and a new one
+                    refused = client.post("/v1/chat/completions", json=body)
+                    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
+                    assert "stopping" in refused.json()["message"]
+                    client.close()
+                assert "data: [DONE]" in list(lines)
+        assert process.popen.wait(30) == 0
+
+
+def test_a_second_signal_cuts_at_once(place: Place, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        process = Process(place, log, SCRIPT="endless", PAUSE_S="0.05", DRAIN_TIMEOUT="600")
+        body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=body, timeout=10) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.popen.terminate()
+            eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503, 1)
+            process.popen.terminate()
+            assert "The server is stopping" in list(lines)[-2]
+        assert process.popen.wait(30) == 0
+    assert [row["status_code"] for row in place.rows()] == [503]
+
+
+def test_a_hang_up_reads_the_log_level_again(place: Place, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as log:
+        process = Process(place, log, cwd=tmp_path)
+        try:
+            for text, told in (
+                ("LOG_LEVEL=debug", "were read again"),
+                ("LOG_LEVEL=loud", "stay as they are: LOG_LEVEL"),
+            ):
+                (tmp_path / ".env").write_text(text + "\n")
+                process.popen.send_signal(signal.SIGHUP)
+                eventually(lambda told=told: told in (tmp_path / "log").read_text(), 5)  # type: ignore[misc]
+            assert httpx.get(f"{process.url}/ready").status_code == 200
+        finally:
+            process.popen.terminate()
+            assert process.popen.wait(30) == 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from kodify import logs
 from kodify.auth import tokens
 from kodify.config_file import hide_secrets
 from kodify.journal.secrets import Mask, credentials
@@ -30,13 +31,26 @@ def journal_and_files(place: Place) -> str:
     return dumped + "".join(path.read_bytes().decode("latin-1") for path in files)
 
 
-def own_log(caplog: pytest.LogCaptureFixture) -> str:
-    """Without what this test's own client logs."""
-    return "\n".join(
-        f"{record.getMessage()}{record.exc_text or ''}"
-        for record in caplog.records
-        if not record.name.startswith(("httpx", "httpcore"))
-    )
+class Written(logging.Handler):
+    """What the log says, in both forms, with nothing masked that only looks like a credential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms = (logs.TextFormatter(str), logs.JSONFormatter(str))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.name.startswith(("httpx", "httpcore")):  # this test's own client
+            self.lines += [form.format(record) for form in self.forms]
+
+
+@pytest.fixture
+def written(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    caplog.set_level(logging.DEBUG)
+    handler = Written()
+    logging.getLogger().addHandler(handler)
+    yield handler.lines
+    logging.getLogger().removeHandler(handler)
 
 
 def send_everywhere(client: httpx.Client, canary: str) -> None:
@@ -54,14 +68,15 @@ def send_everywhere(client: httpx.Client, canary: str) -> None:
     client.post("/token", data={"username": canary, "password": canary})
 
 
-def test_the_one_token(journaled: Callable[..., Journaled], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    journal = journaled(VLLM_API_KEY=SecretStr(CANARY))
+def test_the_one_token(journaled: Callable[..., Journaled], written: list[str]) -> None:
+    journal = journaled(VLLM_API_KEY=SecretStr(CANARY), ACCESS_LOG=True)
     with journal.served.client(authorization=f"Bearer {CANARY}", **{"x-request-id": "canary-request"}) as client:
         send_everywhere(client, CANARY)
         journal.rows(7)
         shown = client.get("/metrics").text
-    for place in (journal_and_files(journal.place), own_log(caplog), shown):
+    assert any(" kodify.access [canary-request]: POST /v1/completions 400" in line for line in written)
+    assert {row["request_id"] for row in journal.rows(7)} == {"canary-request"}
+    for place in (journal_and_files(journal.place), "\n".join(written), shown):
         for secret in ("7f3a", "of-the-company"):
             assert secret not in place
     texts = [
@@ -70,9 +85,8 @@ def test_the_one_token(journaled: Callable[..., Journaled], caplog: pytest.LogCa
     assert texts == ["my token is ********, see"] * 2
 
 
-def test_users_tokens(serve: Serve, users: dict[str, object], place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    company = found_company(serve, {**users, **place.variables})
+def test_users_tokens(serve: Serve, users: dict[str, object], place: Place, written: list[str]) -> None:
+    company = found_company(serve, {**users, **place.variables, "ACCESS_LOG": True})
     token = company.hire("a@example.ru")
     foreign = tokens.make()  # another user's, in a prompt
     with company.client(token) as client:
@@ -80,7 +94,8 @@ def test_users_tokens(serve: Serve, users: dict[str, object], place: Place, capl
         send_everywhere(client, foreign)
         eventually(lambda: place.count() >= 14)
         shown = client.get("/metrics").text
-    for kept in (journal_and_files(place), own_log(caplog), shown):
+    assert any("user a@example.ru" in line for line in written)
+    for kept in (journal_and_files(place), "\n".join(written), shown):
         for secret in (token[12:], foreign[12:], token[20:40], foreign[20:40]):
             assert secret not in kept
     assert {row["username"] for row in place.rows() if row["status_code"] == 200} == {"a@example.ru"}

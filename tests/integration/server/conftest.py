@@ -1,10 +1,13 @@
-"""One server for the dialects that vLLM speaks: with tools, a token and a journal."""
+"""Servers that several files ask: one for the dialects that vLLM speaks, with tools, a token and a journal; one whose
+models say what they are told."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -14,8 +17,10 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from kodify.settings import NANO_PATH
 from tests.conftest import eventually
 from tests.integration.conftest import Process, start_kodify
+from tests.integration.server.stories import FAMILIES, SCRIPT_VARIABLE, script
 from tests.journal.conftest import Place, make_place
 
 TOKEN = "sesame"
@@ -62,7 +67,9 @@ class Spoken:
 
 
 @pytest.fixture(scope="session")
-def spoken(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoken]:
+def spoken(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoken]:
+    if any("families" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("families_started")  # loads while this one does, and while its tests run
     folder = tmp_path_factory.mktemp("spoken")
     place = make_place(postgres, folder)
     variables = {
@@ -78,3 +85,38 @@ def spoken(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         process.stop()
         with psycopg.connect(postgres, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{place.variables["LOGS_DB_NAME"]}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def families(families_started: Process) -> Process:
+    """A model for each family, of that name, which says its stories in that family's words."""
+    families_started.wait_until_healthy()
+    return families_started
+
+
+@pytest.fixture(scope="session")
+def families_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("families")
+    told = folder / "script.json"
+    told.write_text(json.dumps({name: script(name) for name in FAMILIES}), encoding="utf-8")
+    executor = "--distributed-executor-backend tests.integration.server.scripted_executor.ScriptedExecutor"
+    models = []
+    for name in FAMILIES:
+        tokenizer = f"--tokenizer {_llama_tokenizer(folder)}" if name == "llama3_json" else ""
+        arguments = f"--enable-auto-tool-choice --tool-call-parser {name} {executor} {tokenizer}"
+        models.append({"name": name, "path": str(NANO_PATH), "args": arguments})
+    (folder / "config.yml").write_text(json.dumps({"models": models}))
+    process = start_kodify(folder, PYTHONPATH=str(Path(__file__).parents[3]), **{SCRIPT_VARIABLE: str(told)})
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def _llama_tokenizer(folder: Path) -> Path:
+    """The built-in model's, with the token that the parser of Llama's calls asks for."""
+    own = folder / "tokenizer"
+    own.mkdir()
+    for path in (*NANO_PATH.glob("tokenizer*.json"), *NANO_PATH.glob("*.jinja")):
+        (own / path.name).write_text(path.read_text(encoding="utf-8").replace("<|fim_pad|>", "<|python_tag|>"))
+    return own

@@ -102,8 +102,10 @@ def test_a_deadline_beside_a_suffix(nano: Process) -> None:
     assert refused.status_code == 400
 
 
-def _running(server: Process) -> int:
-    return int(httpx.get(f"{server.url}/ready").json()["running"])
+def _there(server: Process) -> int:
+    """Requests in the engine and in line for it."""
+    ready = httpx.get(f"{server.url}/ready").json()
+    return int(ready["running"] + ready["waiting"])
 
 
 async def test_completions_go_before_chats(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ async def test_completions_go_before_chats(tmp_path: Path) -> None:
                 "priority": -100,  # a client can't go before the others by itself
             }
             asking = [asyncio.create_task(ask("chat", "/v1/chat/completions", chat)) for _ in range(6)]
-            await asyncio.to_thread(eventually, lambda: _running(server) == len(asking))
+            await asyncio.to_thread(eventually, lambda: _there(server) == len(asking))
             segments = {"prefix": "def f(x):\n    return ", "suffix": "\n", "filepath": "m.py"}
             asking.append(asyncio.create_task(ask("completion", "/v1/completions", {"segments": segments})))
             await asyncio.gather(*asking)

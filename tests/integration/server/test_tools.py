@@ -10,7 +10,8 @@ import jsonschema  # type: ignore[import-untyped]
 import openai
 import pytest
 
-from tests.integration.conftest import MODEL, Process, start_kodify
+from tests.integration.conftest import MODEL
+from tests.integration.server.conftest import Spoken
 
 TOOLS: Any = [
     {
@@ -41,15 +42,9 @@ CHAT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    arguments = "--enable-auto-tool-choice --tool-call-parser hermes"
-    process: Process = start_kodify(tmp_path_factory.mktemp("tools"), ADDITIONAL_ARGS=arguments)
-    try:
-        process.wait_until_healthy()
-        with openai.OpenAI(base_url=f"{process.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
-            yield client
-    finally:
-        process.stop()
+def agent(spoken: Spoken) -> Iterator[openai.OpenAI]:
+    with spoken.openai() as client:
+        yield client
 
 
 def arguments_of(text: str) -> dict[str, Any]:
