@@ -11,8 +11,8 @@ from typing import Any
 from starlette.applications import Starlette
 
 from kodify import app as kodify_app
-from kodify import server
-from kodify.cli import _configure_logging, _run
+from kodify import logs, server
+from kodify.cli import _run
 from kodify.engine.vllm import VllmEngine
 from kodify.settings import Settings
 
@@ -41,7 +41,7 @@ async def serve(settings: Settings) -> int:
 
 if __name__ == "__main__":
     found = Settings.load()
-    _configure_logging(found)
+    logs.configure(found)
     code = _run(serve(found))
     server.end_children()
     os._exit(code)
