@@ -9,16 +9,14 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
 import psutil
 
+from bench.lone import lone_kodify
 from bench.plan import EngineKind
-from bench.rows import KODIFY_COMMAND, MODEL_NAME, REPOSITORY, Launch, Setup, base_environment, kodify_environment
-from bench.servers import HttpServer
+from bench.rows import KODIFY_COMMAND, MODEL_NAME
 
 PORT = 18_750
 MOST_S = 2.0
@@ -94,17 +92,8 @@ async def measure(arguments: argparse.Namespace) -> bool:
 
 def main() -> int:
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        setup = Setup(EngineKind.NANO, REPOSITORY / "kodify" / "nano", "", folder / "pace")
-        environment = base_environment(setup) | kodify_environment(setup, PORT) | {"ENGINE_ON_FAILURE": "restart"}
-        server = HttpServer("deaths", Launch([str(KODIFY_COMMAND), "serve"], environment), folder, PORT)
-        try:
-            server.start()
-            server.await_ready()
-            return 0 if asyncio.run(measure(arguments)) else 1
-        finally:
-            server.stop()
+    with lone_kodify("deaths", PORT, EngineKind.NANO, ENGINE_ON_FAILURE="restart"):
+        return 0 if asyncio.run(measure(arguments)) else 1
 
 
 if __name__ == "__main__":

@@ -9,16 +9,13 @@ import json
 import statistics
 import sys
 import sysconfig
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from bench.connection import Connection
-from bench.pace import Pace
-from bench.plan import EngineKind
-from bench.rows import KODIFY_COMMAND, REPOSITORY, Launch, Setup, base_environment, kodify_environment
-from bench.servers import HttpServer
+from bench.lone import lone_kodify
+from bench.rows import REPOSITORY
 
 PORT = 18_710
 REPEAT_MS, LARGE_MS = 2.0, 50.0
@@ -76,20 +73,9 @@ async def measure(port: int, text: str, arguments: argparse.Namespace) -> bool:
 def main() -> int:
     arguments = parse_arguments()
     text = Path(sysconfig.get_path("stdlib"), "argparse.py").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        setup = Setup(EngineKind.DOUBLE, REPOSITORY / "kodify" / "nano", "", folder / "pace")
-        Pace(setup.pace_file).write(0.0, 0.0)
-        preset = REPOSITORY / "preprocess_configs" / "qwen.json"
-        own = {"COMPLETIONS_PREPROCESSING_CONFIG": str(preset)}
-        environment = base_environment(setup) | kodify_environment(setup, PORT) | own
-        server = HttpServer("editor", Launch([str(KODIFY_COMMAND), "serve"], environment), folder, PORT)
-        try:
-            server.start()
-            server.await_ready()
-            return 0 if asyncio.run(measure(PORT, text, arguments)) else 1
-        finally:
-            server.stop()
+    preset = REPOSITORY / "preprocess_configs" / "qwen.json"
+    with lone_kodify("editor", PORT, COMPLETIONS_PREPROCESSING_CONFIG=str(preset)):
+        return 0 if asyncio.run(measure(PORT, text, arguments)) else 1
 
 
 if __name__ == "__main__":

@@ -8,15 +8,11 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from bench.connection import Connection
-from bench.pace import Pace
-from bench.plan import EngineKind
-from bench.rows import KODIFY_COMMAND, MODEL_NAME, REPOSITORY, Launch, Setup, base_environment, kodify_environment
-from bench.servers import HttpServer
+from bench.lone import lone_kodify
+from bench.rows import MODEL_NAME
 
 PORT = 18_730
 HEAVY, LIGHT = "127.0.0.1", "127.0.0.2"
@@ -108,18 +104,8 @@ async def measure(arguments: argparse.Namespace) -> bool:
 
 def main() -> int:
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        setup = Setup(EngineKind.DOUBLE, REPOSITORY / "kodify" / "nano", "", folder / "pace")
-        Pace(setup.pace_file).write(STEP_MS, PREFILL_US_PER_TOKEN)
-        environment = base_environment(setup) | kodify_environment(setup, PORT)
-        server = HttpServer("fair", Launch([str(KODIFY_COMMAND), "serve"], environment), folder, PORT)
-        try:
-            server.start()
-            server.await_ready()
-            return 0 if asyncio.run(measure(arguments)) else 1
-        finally:
-            server.stop()
+    with lone_kodify("fair", PORT, step_ms=STEP_MS, prefill_us_per_token=PREFILL_US_PER_TOKEN):
+        return 0 if asyncio.run(measure(arguments)) else 1
 
 
 if __name__ == "__main__":

@@ -11,20 +11,16 @@ import re
 import socket
 import statistics
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from bench.connection import Connection
+from bench.lone import lone_kodify
 from bench.measure import read_memory
-from bench.pace import Pace
-from bench.plan import EngineKind
-from bench.rows import KODIFY_COMMAND, MODEL_NAME, REPOSITORY, Launch, Setup, base_environment, kodify_environment
-from bench.servers import HttpServer
+from bench.rows import MODEL_NAME
 
 PORT = 18_720
 WORST_RATIO = 1.5
@@ -136,18 +132,8 @@ async def measure(port: int, pid: int, arguments: argparse.Namespace) -> bool:
 
 def main() -> int:
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        setup = Setup(EngineKind.DOUBLE, REPOSITORY / "kodify" / "nano", "", folder / "pace")
-        Pace(setup.pace_file).write(STEP_MS, 0.0)
-        environment = base_environment(setup) | kodify_environment(setup, PORT)
-        server = HttpServer("hostile", Launch([str(KODIFY_COMMAND), "serve"], environment), folder, PORT)
-        try:
-            server.start()
-            server.await_ready()
-            return 0 if asyncio.run(measure(PORT, server.pid, arguments)) else 1
-        finally:
-            server.stop()
+    with lone_kodify("hostile", PORT, step_ms=STEP_MS) as server:
+        return 0 if asyncio.run(measure(PORT, server.pid, arguments)) else 1
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ class Place:
     address: str
     variables: dict[str, object]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables as a process gets them."""
+        return as_environment(self.variables)
+
     def rows(
         self, query: str = "SELECT * FROM journal ORDER BY request_dt, id", *values: object
     ) -> list[dict[str, Any]]:
@@ -32,6 +37,13 @@ class Place:
 
     def count(self) -> int:
         return int(self.rows("SELECT count(*) AS n FROM journal")[0]["n"])
+
+
+def as_environment(variables: Mapping[str, object]) -> dict[str, str]:
+    return {
+        name: str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        for name, value in variables.items()
+    }
 
 
 def make_place(server: str, folder: Path) -> Place:

@@ -21,7 +21,7 @@ from kodify.errors import ConfigError
 from kodify.server import serve
 from kodify.settings import Settings
 from tests.conftest import free_port
-from tests.journal.conftest import Place
+from tests.journal.conftest import Place, as_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,9 +94,7 @@ async def test_a_role_without_rights_is_told_at_the_start(own: Settings, postgre
 
 
 def test_alembics_own_command_does_it_too(place: Place, users: dict[str, object], tmp_path: Path) -> None:
-    variables = {
-        k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in {**place.variables, **users}.items()
-    }
+    variables = as_environment({**place.variables, **users})
     variables.pop("RUN_MIGRATIONS")
     command = [str(Path(sys.executable).with_name("alembic")), "-c", str(ROOT / "migrations" / "alembic.ini")]
     # Two at once, as the init containers of two replicas.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-from pydantic import SecretStr
 
 from kodify.settings import Settings
 from tests.conftest import eventually, free_port
@@ -32,12 +31,11 @@ class Process:
     def __init__(self, place: Place, log: IO[str], cwd: Path | None = None, **variables: str) -> None:
         names = {field.alias for field in Settings.model_fields.values()}
         own = {k: v for k, v in os.environ.items() if k not in names}
-        given = {k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in place.variables.items()}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "tests.journal.scripted_server"],
-            env={**own, **given, "PORT": str(self.port), "PYTHONPATH": str(ROOT), **variables},
+            env={**own, **place.environment, "PORT": str(self.port), "PYTHONPATH": str(ROOT), **variables},
             cwd=cwd or ROOT,
             stdout=log,
             stderr=log,

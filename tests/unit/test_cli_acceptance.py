@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from kodify.db.acceptance import ViewEvent
 from kodify.db.journal import JournalWriter
@@ -53,7 +52,7 @@ def shell(place: Place, settings: Settings, tmp_path: Path, monkeypatch: pytest.
         await writer.stop()
 
     asyncio.run(fill())
-    variables = {k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in place.variables.items()}
+    variables = place.environment
     yield Shell(variables)
 
 

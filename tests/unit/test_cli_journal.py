@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
-from pydantic import SecretStr
 
 from kodify.journal import Entry
 from kodify.settings import Settings
@@ -57,7 +56,7 @@ def shell(place: Place, serve: Serve, tmp_path: Path, monkeypatch: pytest.Monkey
         )
         served.app.state.journal.put(entry)
     eventually(lambda: place.count() == 30)
-    variables = {k: str(v.get_secret_value() if isinstance(v, SecretStr) else v) for k, v in place.variables.items()}
+    variables = place.environment
     yield Shell(variables)
 
 

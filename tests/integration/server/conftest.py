@@ -15,7 +15,6 @@ import httpx
 import openai
 import psycopg
 import pytest
-from pydantic import SecretStr
 
 from kodify.settings import NANO_PATH
 from tests.conftest import eventually
@@ -72,12 +71,8 @@ def spoken(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pyte
         request.getfixturevalue("families_started")  # loads while this one does, and while its tests run
     folder = tmp_path_factory.mktemp("spoken")
     place = make_place(postgres, folder)
-    variables = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in place.variables.items()
-    }
     arguments = "--enable-auto-tool-choice --tool-call-parser hermes"
-    process = start_kodify(folder, ADDITIONAL_ARGS=arguments, VLLM_API_KEY=TOKEN, **variables)
+    process = start_kodify(folder, ADDITIONAL_ARGS=arguments, VLLM_API_KEY=TOKEN, **place.environment)
     try:
         process.wait_until_healthy()
         yield Spoken(process, place)

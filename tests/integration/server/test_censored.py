@@ -13,7 +13,6 @@ import httpx
 import openai
 import psycopg
 import pytest
-from pydantic import SecretStr
 
 from kodify.censor.windows import STEP
 from tests.api.test_censor import Moderator
@@ -56,12 +55,8 @@ def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     moderator = Moderator()
     censor = {"url": moderator.url, "patterns": [PATTERN], "timeout_s": 2}
     (folder / "config.yml").write_text(json.dumps({"censor": censor}))
-    variables = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in place.variables.items()
-    }
     arguments = "--enable-auto-tool-choice --tool-call-parser hermes"
-    process = start_kodify(folder, ADDITIONAL_ARGS=arguments, VLLM_API_KEY=TOKEN, **variables)
+    process = start_kodify(folder, ADDITIONAL_ARGS=arguments, VLLM_API_KEY=TOKEN, **place.environment)
     try:
         process.wait_until_healthy()
         yield Checked(process, place, moderator)
