@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes requirements/*.txt anew from pyproject.toml: cpu.txt and cuda.txt (what serving needs), dev.txt (what
-# `make check` and `make test` need beside it). Needs uv and a package index; run it after a change of versions.
+# `make check` and `make test` need beside it). Needs uv and a package index. Versions stay as they are where they can:
+# `scripts/lock.sh --upgrade` takes the newest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -19,18 +20,20 @@ while read -r folder; do
 done < <("$python" -m pip config get global.find-links 2>/dev/null | tr ' ' '\n' || true)
 [ ${#find_links[@]} -gt 0 ] || find_links=(--extra-index-url https://download.pytorch.org/whl/cpu)
 
+upgrade=("$@")
+
 compile() { # extra output options…
     local extra=$1 output=$2
     shift 2
     "$python" -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-        --python-version 3.11 --extra "$extra" "$@" pyproject.toml --output-file "$output"
+        ${upgrade[@]+"${upgrade[@]}"} --python-version 3.11 --extra "$extra" "$@" pyproject.toml --output-file "$output"
     echo "$output: $(grep -c '==' "$output") packages"
 }
 
-compile cpu requirements/cpu.txt --upgrade --python-platform x86_64-manylinux_2_28 \
+compile cpu requirements/cpu.txt --python-platform x86_64-manylinux_2_28 \
     --override "$overrides" "${find_links[@]}"
-compile cuda requirements/cuda.txt --upgrade --python-platform x86_64-manylinux_2_28
-compile dev requirements/dev.txt --upgrade --python-platform x86_64-manylinux_2_28 \
+compile cuda requirements/cuda.txt --python-platform x86_64-manylinux_2_28
+compile dev requirements/dev.txt --python-platform x86_64-manylinux_2_28 \
     --constraint requirements/cpu.txt --override "$overrides" "${find_links[@]}"
 # dev.txt is installed beside the engine's set: only what that set lacks stays in it.
 grep -vxFf requirements/cpu.txt requirements/dev.txt >requirements/dev.tmp || true
