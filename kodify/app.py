@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kodify import auth, censor, journal
+from kodify import __version__, auth, censor, journal
 from kodify.api import (
     adapters,
     chat,
@@ -24,6 +24,7 @@ from kodify.api import (
     infill,
     messages,
     models,
+    pages,
     responses,
     tabby,
     tokenize,
@@ -41,6 +42,7 @@ from kodify.errors import ConfigError, KodifyError, UnavailableError
 from kodify.metrics import LineMetrics, Metrics
 from kodify.settings import Settings
 from kodify.watch import Watch
+from kodify.web import Pages
 
 if TYPE_CHECKING:
     from kodify.tracing import Tracing
@@ -81,6 +83,8 @@ ROUTES = [
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
     Route("/openapi.json", guard("public", docs.show_json), methods=["GET"]),
     Route("/docs", guard("public", docs.show), methods=["GET"]),
+    Route("/", guard("public", pages.chat), methods=["GET"]),
+    Route("/static/{version}/{path:path}", guard("public", pages.static), methods=["GET"]),
 ]
 
 
@@ -170,6 +174,7 @@ def build_app(
     app.state.connections = Connections(settings, metrics.registry)
     LineMetrics(metrics.registry, lambda: [(served.name, served.line) for served in engines.here])
     app.state.running = set()  # answers on their way
+    app.state.pages = Pages(__version__) if settings.page else None
     app.state.document = None  # a task, when it has been asked for
     app.state.ready = False
     app.state.draining = False

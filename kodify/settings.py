@@ -178,6 +178,7 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the requests that are traced, 0 to 1, where the caller's `traceparent` does not say.",
     )
+    page: bool = Field(True, alias="PAGE", description="false: no chat page at `/`, and no `/admin`.")
     docs: bool = Field(True, alias="DOCS", description="false: no `/docs` and no `/openapi.json`.")
     wait_vllm: bool = Field(
         False, alias="WAIT_VLLM", description="Open the port only when the engine is ready. Unset: at once, with 503."

@@ -16,7 +16,8 @@ REMEMBERED_S = 600
 # A page takes its scripts and styles from Kodify, stands in nobody's frame and tells nobody where it is from.
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types kodify",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }

@@ -158,6 +158,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/metrics"): Operation("Metrics for Prometheus.", _SERVER, answers=TEXT),
     ("GET", "/openapi.json"): Operation("This document.", _SERVER, fields=("openapi", "paths"), errors=(404,)),
     ("GET", "/docs"): Operation("This document, to be read.", _SERVER, answers=HTML, errors=(404,)),
+    ("GET", "/"): Operation("The chat page.", _SERVER, answers=HTML, errors=(404,)),
+    ("GET", "/static/{version}/{path}"): Operation("A file of the pages.", _SERVER, answers="*/*", errors=(404,)),
 }
 
 

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.logs": {"kodify.journal.secrets", "kodify.serving", "kodify.settings"},
     "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
     "kodify.db": {"kodify.errors", "kodify.settings"},
+    "kodify.web": set(),
     "kodify.auth": {"kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
 }
 
