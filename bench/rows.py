@@ -100,10 +100,10 @@ def build_launch(row: Row, setup: Setup, port: int, upstream_port: int) -> Launc
             return Launch([sys.executable, "-m", "bench.bare", *_engine_options(setup)], environment)
 
 
-def make_user(folder: Path) -> str:
+def make_user(folder: Path, email: str = "bench@example.com") -> str:
     """Make a user of Kodify in a database of its own in `folder`; return the token, which all rows' clients send."""
     created = subprocess.run(
-        [str(KODIFY_COMMAND), "users", "create", "--email=bench@example.com", "--days=1"],
+        [str(KODIFY_COMMAND), "users", "create", f"--email={email}", "--days=1"],
         env=_inherited() | _users(folder),
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -122,10 +122,11 @@ class HttpServer(Subject):
     def __init__(self, name: str, launch: Launch, folder: Path, port: int) -> None:
         super().__init__(name, launch, folder)
         self.port = port
+        self.url = f"http://127.0.0.1:{port}"
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
