@@ -194,16 +194,16 @@ async def load(run: Run, server: HttpServer, folder: Path, tokens: list[str], ar
                     group.create_task(send(run, session, make, rate * arguments.rate, text, tokens))
 
 
-def read_metrics() -> Counter[str]:
+def read_metrics() -> dict[str, float]:
     """Kodify's own, summed over labels."""
-    found = Counter[str]()
+    found: dict[str, float] = {}
     with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=30) as answer:
         for name, value in METRIC.findall(answer.read().decode()):
-            found[name] += float(value)
+            found[name] = found.get(name, 0.0) + float(value)
     return found
 
 
-def await_journal() -> Counter[str]:
+def await_journal() -> dict[str, float]:
     deadline = time.monotonic() + 30
     while (found := read_metrics())["kodify_journal_waiting_entries"] and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -223,7 +223,7 @@ def find_errors(folder: Path) -> list[str]:
     return found
 
 
-def judge(run: Run, minutes: float, journal: Counter[str], errors: list[str]) -> bool:
+def judge(run: Run, minutes: float, journal: dict[str, float], errors: list[str]) -> bool:
     settle_s = min(SETTLE_S, minutes * 60 / 3)
     window_s = min(WINDOW_S, minutes * 60 / 3)
     for kind in sorted({kind for kind, _ in run.ends}):
