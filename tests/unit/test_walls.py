@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
     "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
     "kodify.censor": {"kodify.config_file", "kodify.engine.base", "kodify.errors"},
+    "kodify.markdown": set(),
     "kodify.engines": {"kodify.engine.base", "kodify.errors", "kodify.line", "kodify.preprocess"},
     "kodify.watch": {"kodify.engines", "kodify.errors"},
     "kodify.generation": {
