@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Open connections of one address; behind a proxy all have its address. Unset: any.",
     )
+    public_url: str | None = Field(
+        None,
+        alias="PUBLIC_URL",
+        description="Address at which browsers reach Kodify, such as https://kodify.example.com. Unset: as they say.",
+    )
     cors_origins: str | None = Field(
         None,
         alias="CORS_ORIGINS",
@@ -233,6 +238,14 @@ class Settings(BaseSettings):
     oidc_audience: str | None = Field(
         None, alias="OIDC_AUDIENCE", description="The audience that a sign-on token must be made for."
     )
+    oidc_client_id: str | None = Field(
+        None,
+        alias="OIDC_CLIENT_ID",
+        description="Kodify's pages at the provider, for a sign-on button; it comes back to /session/sign-on/callback.",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        None, alias="OIDC_CLIENT_SECRET", description="The secret of OIDC_CLIENT_ID, where the provider wants one."
+    )
     oidc_email_claim: str = Field("email", alias="OIDC_EMAIL_CLAIM", description="The claim that has the e-mail.")
     oidc_admin_claim: str | None = Field(
         None, alias="OIDC_ADMIN_CLAIM", description="`name=value`: who has this claim is an administrator."
@@ -314,7 +327,7 @@ class Settings(BaseSettings):
             raise ValueError("must be one of " + ", ".join(DTYPES))
         return value
 
-    @field_validator("otel_exporter_otlp_endpoint")
+    @field_validator("otel_exporter_otlp_endpoint", "public_url")
     @classmethod
     def _http_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

@@ -107,6 +107,8 @@ def authorisation(settings: Settings) -> Iterator[str]:
         yield "OIDC_DISCOVERY_URL needs OIDC_AUDIENCE: set it to the audience of the tokens."
     elif users and settings.oidc_admin_claim is not None and not CLAIM.match(settings.oidc_admin_claim):
         yield "OIDC_ADMIN_CLAIM must be `name=value`: set it so, or unset it."
+    elif settings.oidc_client_id is not None and settings.oidc_discovery_url is None:
+        yield "OIDC_CLIENT_ID needs OIDC_DISCOVERY_URL: set it to the provider's …/.well-known/openid-configuration."
     elif not users and settings.oidc_discovery_url is not None:
         yield "OIDC_DISCOVERY_URL needs users: set MTSAI_AUTH=true, AUTH_TYPE=DB and DB_URL."
     elif not users and (limit := _a_limit(settings)) is not None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Any, Literal
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from kodify import serving
-from kodify.api import errors
+from kodify.api import cookies, errors
 from kodify.api.middleware import ADDED_HEADERS
 from kodify.api.record import attach, record_of
-from kodify.auth import AuthMethod, UserLimits
+from kodify.auth import AuthMethod, Principal, UserLimits
 from kodify.errors import STOPPING, ForbiddenError, KodifyError, UnavailableError
 from kodify.journal import CUT, LEFT, Journal, Record
 
 Handler = Callable[[Request], Awaitable[Response]]
+SocketHandler = Callable[[WebSocket], Awaitable[None]]
 Who = Literal["public", "user", "admin"]
 
 
@@ -28,13 +30,15 @@ class Guarded:
     An ASGI app of its own, which Starlette calls without its wrapper for plain functions.
     """
 
-    def __init__(self, scope: Who, handler: Handler, *, limited: bool = False, journaled: bool = False) -> None:
+    def __init__(self, scope: Who, handler: Any, *, limited: bool = False, journaled: bool = False) -> None:
         self.scope = scope
         self.handler = handler
         self.limited = limited
         self.journaled = journaled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            return await self._serve_socket(WebSocket(scope, receive, send))
         request = Request(scope, receive, send)
         record = self._begin(scope)
         if record is None:
@@ -67,24 +71,37 @@ class Guarded:
         if record is not None:
             record.end(error.status, errors.body(error))
 
+    async def _serve_socket(self, socket: WebSocket) -> None:
+        """What is refused is answered as any request: before the handshake there is no socket yet."""
+        try:
+            await self._identify(socket)
+        except KodifyError as error:
+            return await socket.send_denial_response(errors.response(error))
+        await self.handler(socket)
+
+    async def _identify(self, connection: HTTPConnection) -> Principal:
+        scope = connection.scope
+        state = scope["app"].state
+        if state.draining:
+            raise UnavailableError(STOPPING)
+        auth: AuthMethod = state.auth
+        began = time.monotonic()
+        try:
+            principal = await auth.identify(bearer_token(scope))
+        finally:
+            serving.stage("auth", began)
+        if (record := record_of(scope)) is not None:
+            record.username = principal.name
+        if self.scope not in principal.scopes:
+            raise ForbiddenError()
+        connection.state.principal = principal
+        return principal
+
     async def _serve(self, request: Request) -> None:
         scope = request.scope
         if self.scope != "public":
-            state = scope["app"].state
-            if state.draining:
-                raise UnavailableError(STOPPING)
-            auth: AuthMethod = state.auth
-            began = time.monotonic()
-            try:
-                principal = await auth.identify(bearer_token(scope))
-            finally:
-                serving.stage("auth", began)
-            if (record := record_of(scope)) is not None:
-                record.username = principal.name
-            if self.scope not in principal.scopes:
-                raise ForbiddenError()
-            request.state.principal = principal
-            limits: UserLimits | None = getattr(auth, "limits", None)
+            principal = await self._identify(request)
+            limits: UserLimits | None = getattr(scope["app"].state.auth, "limits", None)
             if self.limited and limits is not None and principal.user_id is not None:
                 return await self._within(limits, principal.user_id, request)
         response = await self._handle(request)
@@ -92,7 +109,7 @@ class Guarded:
 
     async def _handle(self, request: Request) -> Response:
         began = time.monotonic()
-        response = await self.handler(request)
+        response: Response = await self.handler(request)
         body = getattr(response, "body", None)  # one that is still to be generated has none, and ends its record itself
         if body is None:
             serving.stage("prepare", began)
@@ -116,23 +133,29 @@ class Guarded:
             await limits.leave(admission, used)
 
 
-def guard(scope: Who, handler: Handler, *, limited: bool = False, journaled: bool = False) -> Guarded:
+def guard(scope: Who, handler: Handler | SocketHandler, *, limited: bool = False, journaled: bool = False) -> Guarded:
     """`limited`: a user's limits hold for it. `journaled`: the journal keeps it, where there is one."""
     return Guarded(scope, handler, limited=limited, journaled=journaled)
 
 
 def bearer_token(scope: Scope) -> str | None:
-    """The token of `Authorization: Bearer`, or Anthropic's `x-api-key`; None for anything odd."""
+    """The token of `Authorization: Bearer`, or Anthropic's `x-api-key`, or a page's cookie; None for anything odd."""
     found: list[bytes] = []
     keys: list[bytes] = []
+    has_cookie = False
     for name, value in scope["headers"]:
         if name == b"authorization":
             found.append(value)
         elif name == b"x-api-key":
             keys.append(value)
+        elif name == b"cookie":
+            has_cookie = True
     if len(found) == 1:
         scheme, _, token = found[0].decode("latin-1").partition(" ")
         return token.strip() or None if scheme.lower() == "bearer" else None
-    if found or len(keys) != 1:
+    if found or len(keys) > 1:
         return None
-    return keys[0].decode("latin-1") or None
+    if keys:
+        return keys[0].decode("latin-1") or None
+    session = cookies.session(scope) if has_cookie else None
+    return session.token if session is not None else None

@@ -13,6 +13,7 @@ from kodify.journal.acceptance import Event
 from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
 from kodify.protocol.embeddings import EmbeddingRequest
 from kodify.protocol.infill import InfillRequest
+from kodify.protocol.pages import SignIn
 from kodify.protocol.tabby import CompletionRequest
 
 JSON, TEXT, HTML, STREAM = "application/json", "text/plain", "text/html", "text/event-stream"
@@ -39,18 +40,30 @@ class SelectKind(BaseModel):
     select_kind: str | None = None
 
 
+class SignOn(BaseModel):
+    next: str = "/"
+
+
+class SignedOn(BaseModel):
+    code: str | None = None
+    state: str | None = None
+
+
 # Kinds of bodies that the house reads itself: the shape, and what begins its name and its parts' names.
 HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "tabby": (CompletionRequest, "Tabby"),
     "infill": (InfillRequest, ""),
     "embeddings": (EmbeddingRequest, ""),
     "event": (Event, "Completion"),
+    "sign_in": (SignIn, ""),
     "load_adapter": (LoadAdapter, ""),
     "unload_adapter": (UnloadAdapter, ""),
 }
 
 _CHAT, _EDITORS, _MODELS, _USERS, _SERVER = "Generation", "Editors", "Models", "Users", "Server"
+_PAGES = "Pages"
 _COMPLETION = ("id", "object", "created", "model", "choices", "usage")
+_SESSION = ("signed_in", "name", "administrator", "methods", "version")
 _USER = ("token", "email", "expiration_date", "disabled", "privileged")
 
 
@@ -133,6 +146,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         form=users.Login,
         fields=("access_token", "token_type"),
         errors=(401, 404, 429),
+    ),
+    ("GET", "/session"): Operation("Who is signed in to the pages, and how one can sign in.", _PAGES, fields=_SESSION),
+    ("POST", "/session"): Operation(
+        "Sign in to the pages: a cookie.", _PAGES, ("sign_in",), fields=_SESSION, errors=(401, 403, 404, 429)
+    ),
+    ("DELETE", "/session"): Operation("Sign out of the pages.", _PAGES, answers=None, status=204),
+    ("GET", "/session/sign-on"): Operation(
+        "On to the provider of single sign-on.", _PAGES, query=SignOn, answers=None, status=303, errors=(404,)
+    ),
+    ("GET", "/session/sign-on/callback"): Operation(
+        "Back from the provider of single sign-on.", _PAGES, query=SignedOn, answers=None, status=303, errors=(404,)
     ),
     ("GET", "/users/me"): Operation("Who the token belongs to.", _USERS, fields=_USER, errors=(404,)),
     ("GET", "/users/me/tokens"): Operation("One's own tokens.", _USERS, fields=("data",), errors=(404,)),

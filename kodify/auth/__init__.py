@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kodify.auth.administration import Administration
 from kodify.auth.base import AuthMethod, Principal
+from kodify.auth.code_flow import CodeFlow
 from kodify.auth.dummy import DummyAuth
 from kodify.auth.limits import Allowance, UserLimits
 from kodify.auth.logins import LoginLimits
@@ -19,11 +20,14 @@ from kodify.settings import Settings
 __all__ = [
     "Administration",
     "AuthMethod",
+    "CodeFlow",
+    "DummyAuth",
     "LoginLimits",
     "Principal",
     "TokenFields",
     "UserFields",
     "UserLimits",
+    "UsersAuth",
     "administration",
     "build",
     "build_users",
@@ -40,13 +44,15 @@ def build(settings: Settings, metrics: Metrics) -> AuthMethod:
 
 
 def build_users(settings: Settings, metrics: Metrics, *, migrate: bool | None = None) -> UsersAuth:
+    sign_on = _sign_on(settings)
     return UsersAuth(
         users_database(settings),
         users_tables(settings.users_table),
         metrics,
         migrate=settings.run_migrations if migrate is None else migrate,
         outage_s=settings.auth_outage_s,
-        sign_on=_sign_on(settings),
+        sign_on=sign_on,
+        code_flow=_code_flow(settings, sign_on),
         allowance=_allowance(settings),
     )
 
@@ -71,6 +77,13 @@ def _sign_on(settings: Settings) -> SignOn | None:
         settings.oidc_discovery_url, settings.oidc_audience, settings.oidc_email_claim, settings.oidc_admin_claim
     )
     return SignOn(verifier, settings.oidc_user_days)
+
+
+def _code_flow(settings: Settings, sign_on: SignOn | None) -> CodeFlow | None:
+    if sign_on is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return CodeFlow(sign_on.verifier, settings.oidc_client_id, secret.get_secret_value() if secret else None)
 
 
 def administration(method: AuthMethod, settings: Settings) -> Administration | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from kodify.auth import tokens
+from kodify.auth.oidc import Identity
 from kodify.auth.passwords import Passwords
 from kodify.auth.users import UsersAuth
 from kodify.db.tables import AuditFields, TokenFields, UserFields
@@ -81,13 +82,19 @@ class Administration:
         if user is None or not correct or user.disabled or user.expires_on < _today():
             raise UnauthorizedError("UnauthorizedError: Wrong username or password")
         async with self._auth.queries() as queries:
-            return user, await self._new_token(queries, user)
+            return user, await self._new_token(queries, user.id)
+
+    async def sign_on(self, identity: Identity) -> str:
+        """A new token, for who has signed on at the provider. Raises UnauthorizedError where they may not."""
+        async with self._auth.queries() as queries:
+            holder = await self._auth.signed_on(queries, identity)
+            return await self._new_token(queries, holder.user_id)
 
     async def new_token(self, actor: Actor, email: str) -> str:
         """For scripts, and for users without a password."""
         async with self._auth.queries() as queries:
             user = await _known(queries, email)
-            token = await self._new_token(queries, user)
+            token = await self._new_token(queries, user.id)
             await _note(queries, actor, "token", user.email, tokens.masked(tokens.visible(token)))
             return token
 
@@ -154,10 +161,10 @@ class Administration:
         async with self._auth.queries() as queries:
             return await queries.acts(before_id, size)
 
-    async def _new_token(self, queries: UserQueries, user: UserFields) -> str:
+    async def _new_token(self, queries: UserQueries, user_id: int) -> str:
         token = tokens.make()
         expires_at = datetime.now(UTC) + timedelta(days=self._token_days)
-        await queries.add_token(user.id, tokens.digest(token), tokens.visible(token), expires_at)
+        await queries.add_token(user_id, tokens.digest(token), tokens.visible(token), expires_at)
         return token
 
     async def _disable(self, queries: UserQueries, actor: Actor, users: Sequence[UserFields]) -> list[Listed]:

@@ -49,6 +49,7 @@ class OidcVerifier:
         self._admin_claim = admin_claim.partition("=")[::2] if admin_claim else None
         self._issuer = ""
         self._jwks_url = ""
+        self.authorization_url = self.token_url = ""  # of the discovery document, where it has them
         self._keys: dict[str, Any] = {}
         self._fetched_at = self._tried_at = float("-inf")
         self._is_away = False
@@ -65,6 +66,8 @@ class OidcVerifier:
         try:
             document = await asyncio.to_thread(_fetch, self._discovery_url)
             self._issuer, self._jwks_url = str(document["issuer"]), str(document["jwks_uri"])
+            self.authorization_url = str(document.get("authorization_endpoint") or "")
+            self.token_url = str(document.get("token_endpoint") or "")
         except (*_FETCH_ERRORS, KeyError, TypeError) as error:
             raise ConfigError(
                 f"OIDC_DISCOVERY_URL is {self._discovery_url}, which gives no discovery document ({error}): set it to "
@@ -75,8 +78,11 @@ class OidcVerifier:
     def looks_like(token: str) -> bool:
         return token.startswith("eyJ") and token.count(".") == 2
 
-    async def verify(self, token: str) -> Identity:
-        """Raises UnauthorizedError for a token that does not check out, UnavailableError without the keys."""
+    async def verify(self, token: str, *, audience: str | None = None, nonce: str | None = None) -> Identity:
+        """`nonce`: that the token must have.
+
+        Raises UnauthorizedError for a token that does not check out, UnavailableError without the keys.
+        """
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in ALGORITHMS:
@@ -86,7 +92,7 @@ class OidcVerifier:
                 token,
                 key,
                 algorithms=[header["alg"]],
-                audience=self._audience,
+                audience=audience or self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
@@ -94,7 +100,7 @@ class OidcVerifier:
             expires_at = datetime.fromtimestamp(claims["exp"], UTC)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, OSError):
             raise UnauthorizedError() from None
-        if not _SUBJECT.fullmatch(str(claims["sub"])):
+        if not _SUBJECT.fullmatch(str(claims["sub"])) or (nonce is not None and claims.get("nonce") != nonce):
             raise UnauthorizedError()
         email = claims.get(self._email_claim)
         if not isinstance(email, str) or len(email) > 254 or not re.fullmatch(EMAIL, email.strip()):

@@ -15,7 +15,9 @@ from psycopg import sql
 from kodify.auth import tokens
 from kodify.auth.base import Principal
 from kodify.auth.cache import HolderCache
+from kodify.auth.code_flow import CodeFlow
 from kodify.auth.limits import Allowance, UserLimits
+from kodify.auth.oidc import Identity
 from kodify.auth.sign_on import SignOn
 from kodify.db import migrations
 from kodify.db.counters import SharedCounters
@@ -48,10 +50,12 @@ class UsersAuth:
         migrate: bool,
         outage_s: float,
         sign_on: SignOn | None = None,
+        code_flow: CodeFlow | None = None,
         allowance: Allowance | None = None,
     ) -> None:
         """`outage_s`: how long known tokens go on while the database can't be reached."""
         self._sign_on = sign_on
+        self.code_flow = code_flow
         self.limits: UserLimits | None = None
         self.database = database
         self.tables = tables
@@ -77,6 +81,8 @@ class UsersAuth:
         """Raises ConfigError where the database, its tables or the sign-on provider can't be used."""
         if self._sign_on is not None:
             await self._sign_on.verifier.start()
+        if self.code_flow is not None:
+            self.code_flow.check()
         await self.open()
         self._metrics.watch_auth_cache(self.cache.__len__)
         listening = asyncio.Event()
@@ -104,6 +110,13 @@ class UsersAuth:
         """One transaction."""
         async with self.database.session() as session:
             yield UserQueries(session, self.tables)
+
+    async def signed_on(self, queries: UserQueries, identity: Identity) -> Holder:
+        """Raises UnauthorizedError where they may not use Kodify."""
+        assert self._sign_on is not None, "there is no code flow without it"
+        holder = await self._sign_on.holder(queries, identity)
+        self._principal(holder)
+        return holder
 
     async def identify(self, token: str | None) -> Principal:
         if not self._started:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
 MASK = b"********"
 # Shorter ones are words that a text may have.
 SHORTEST_SECRET, SHORTEST_TOKEN = 8, 16
 
 _SCHEMES = (b"bearer", b"basic")
+_COOKIE = re.compile(rb"kodify_session=[a-z]\.([^;]+)")
 _JSON_ESCAPES = re.compile(rb"[^ !#-\[\]-~]")
 _KODIFY_TOKEN = re.compile(rb"kdf_[0-9A-Za-z]{16,}")
 
@@ -54,6 +56,9 @@ def credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
                     found.add(secret)
                     if _JSON_ESCAPES.search(secret):
                         found.update(_forms(secret.decode("latin-1")))
+        elif name == b"cookie":
+            secrets = map(unquote_to_bytes, _COOKIE.findall(value))
+            found.update(secret for secret in secrets if len(secret) >= SHORTEST_TOKEN)
     return _longest_first(found) if len(found) > 1 else tuple(found)
 
 

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from kodify.app import ROUTES
 
 PUBLIC = {"/health", "/ready", "/metrics", "/token", "/openapi.json", "/docs", "/", "/static/{version}/{path:path}"}
+PUBLIC |= {"/session", "/session/sign-on", "/session/sign-on/callback"}
 
 
 def test_every_route_names_a_scope_or_is_listed_public() -> None:
