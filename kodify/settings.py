@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Documents whose latest completions are kept for two minutes, to be given again; 0 for none.",
     )
+    actions_path: str | None = Field(
+        None,
+        alias="ACTIONS_PATH",
+        description="Folder of the code actions' files; their changes count at once. Unset: the shipped ones.",
+    )
     max_n: int = Field(10, alias="MAX_N", ge=1, description="Largest `n` and `best_of` of a request.")
 
     # the server

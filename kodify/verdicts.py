@@ -37,6 +37,7 @@ def problems(settings: Settings) -> Iterator[str]:
         yield from _adapters(entry)
     yield from _names([*own.served_names, *(entry.adapters if entry is not None else ())] for entry, own in each)
     yield from _censor(settings)
+    yield from _actions(settings)
     yield from authorisation(settings)
     yield from journal(settings)
     yield from browsers(settings)
@@ -78,6 +79,13 @@ def _censor(settings: Settings) -> Iterator[str]:
             read_patterns(settings.file.censor.patterns)
         except ConfigError as error:
             yield error.message
+
+
+def _actions(settings: Settings) -> Iterator[str]:
+    from kodify import actions
+
+    if (problem := actions.problem(settings.actions_path)) is not None:
+        yield problem
 
 
 def _names(each: Iterable[list[str]]) -> Iterator[str]:

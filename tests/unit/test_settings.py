@@ -112,6 +112,7 @@ JOURNAL = {"LOGS_DB_HOST": "h", "LOGS_DB_PORT": "5432", "LOGS_DB_NAME": "n", "LO
         ({"MODEL": "./missing"}, "MODEL names ./missing, which is not a folder here"),
         ({"MODEL": "."}, "MODEL names ., which has no config.json"),
         ({"MODEL": "a/b/c"}, "MODEL names a/b/c, which is neither a folder here nor a hub id"),
+        ({"ACTIONS_PATH": "/no/such/folder"}, "ACTIONS_PATH names /no/such/folder, which is not a folder here"),
         ({"COMPLETIONS_PREPROCESSING_CONFIG": "no.json"}, "COMPLETIONS_PREPROCESSING_CONFIG names no.json"),
         ({"MTSAI_AUTH": "true"}, "MTSAI_AUTH=true needs AUTH_TYPE=DB"),
         ({"AUTH_TYPE": "DB"}, "AUTH_TYPE=DB needs MTSAI_AUTH=true"),

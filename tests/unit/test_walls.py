@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.engine.vllm_logging": {"kodify.errors", "kodify.logs", "kodify.settings"},
     "kodify.protocol": {"kodify.engine.base"},
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
+    "kodify.actions": {"kodify.engine.base", "kodify.errors", "kodify.preprocess"},
     "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
     "kodify.censor": {"kodify.config_file", "kodify.engine.base", "kodify.errors"},
     "kodify.markdown": set(),
