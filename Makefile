@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(ACCEL)
 
-.PHONY: setup serve test check format bench fuzz lock nano
+.PHONY: setup serve test check format bench fuzz lock nano dist sbom
 
 setup: $(INSTALLED)
 
@@ -44,3 +44,13 @@ lock: setup
 # Trains the built-in model anew: about 40 minutes on two cores.
 nano: setup
 	$(BIN)/python scripts/train_nano.py
+
+# dist/: the wheel and the sdist that it was made from. An installed wheel serves without the checkout.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m uv build --quiet --no-build-isolation --python $(BIN)/python -o dist
+
+# dist/kodify-….cdx.json: what a serving installation consists of, as CycloneDX says it.
+sbom: setup
+	mkdir -p dist
+	$(BIN)/python scripts/sbom.py $(ACCEL) dist

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +16,7 @@ from kodify import __version__, cli_journal, cli_users, logs, terminal, verdicts
 from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
+from kodify.shipped import find_file
 
 app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
 
@@ -156,7 +156,7 @@ def _build_upstreams(settings: Settings, *, has_models: bool) -> Iterator[Served
     patience_s = UPSTREAM_PATIENCE_S if has_models else None
     if generating := options.get("generate"):
         path = None if has_models else settings.completions_preprocessing_config
-        markers = read_preset(Path(path)).every_token if path is not None else ()
+        markers = read_preset(find_file(path)).every_token if path is not None else ()
         engine = UpstreamEngine(generating, markers=markers, patience_s=patience_s)
         yield Served(engine, "upstreams", preset_path=path, required=not has_models, is_here=False)
     if embedding := options.get("embed"):

@@ -11,6 +11,7 @@ from kodify import tls
 from kodify.config_file import ModelEntry
 from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
+from kodify.shipped import find_file
 
 TABLE = re.compile(r"^([a-z_][a-z0-9_]{0,40}\.)?[a-z_][a-z0-9_]{0,40}$")
 ORIGIN = re.compile(r"^(\*|https?://[^/\s?#]+/?)$")
@@ -97,7 +98,7 @@ def _names(each: Iterable[list[str]]) -> Iterator[str]:
 
 def _preset(settings: Settings) -> Iterator[str]:
     path = settings.preset_path
-    if path is not None and not Path(path).is_file():
+    if path is not None and not find_file(path).is_file():
         yield f"COMPLETIONS_PREPROCESSING_CONFIG names {path}, which is not a file: give a preset or leave it unset."
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import MetaData
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+from kodify.shipped import shipped_folder
+
+MIGRATIONS = shipped_folder("migrations")
 
 
 @dataclass(frozen=True, kw_only=True)

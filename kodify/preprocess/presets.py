@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kodify.engine.base import Vocabulary
 from kodify.errors import ConfigError
 from kodify.preprocess.trim import TrimRules
+from kodify.shipped import find_file, shipped_folder
 
-PRESETS = Path(__file__).parent.parent.parent / "preprocess_configs"
+PRESETS = shipped_folder("preprocess_configs")
 
 
 class RepositoryForm(BaseModel):
@@ -128,7 +129,7 @@ def choose_preset(
     if configured is None and model_folder and own.is_file():
         configured, how = str(own), "the model's own"
     if configured is not None:
-        preset = read_preset(Path(configured))
+        preset = read_preset(find_file(configured))
         lacking = [token for token in preset.tokens if vocabulary.token_id(token) is None]
         if lacking:
             raise ConfigError(

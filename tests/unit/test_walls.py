@@ -15,6 +15,7 @@ ROOT = Path(kodify.__file__).parent
 # Room: the kodify modules that it may import, beside itself. What is not listed may import anything.
 MAY_IMPORT: dict[str, set[str]] = {
     "kodify.errors": set(),
+    "kodify.shipped": set(),
     "kodify.config_file": {"kodify.errors"},
     "kodify.settings": {"kodify.errors", "kodify.config_file"},
     "kodify.line": {"kodify.errors"},
@@ -26,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.protocol": {"kodify.engine.base"},
     "kodify.preprocess": {"kodify.engine.base", "kodify.errors"},
     "kodify.actions": {"kodify.engine.base", "kodify.errors", "kodify.preprocess"},
+    "kodify.preprocess": {"kodify.engine.base", "kodify.errors", "kodify.shipped"},
     "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
     "kodify.censor": {"kodify.config_file", "kodify.engine.base", "kodify.errors"},
     "kodify.markdown": set(),
@@ -46,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
     "kodify.db": {"kodify.errors", "kodify.settings"},
     "kodify.web": set(),
+    "kodify.db": {"kodify.errors", "kodify.settings", "kodify.shipped"},
     "kodify.auth": {"kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
 }
 
