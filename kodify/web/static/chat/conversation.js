@@ -148,7 +148,7 @@ export class Conversation {
 
   begin(answerId) {
     if (this.thread.find(answerId)) return;
-    this.thread.addAnswer({ id: answerId, model: "" });
+    this.thread.addAnswer({ id: answerId, model: this.about?.settings?.model });
     announce(t("chat.answering"));
   }
 

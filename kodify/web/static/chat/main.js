@@ -4,10 +4,10 @@ import { copy } from "../base/clipboard.js";
 import { openMenu } from "../base/dialogs.js";
 import { find, findAll } from "../base/dom.js";
 import { startLooks } from "../base/looks.js";
+import { notify } from "../base/notices.js";
 import { showProblem } from "../base/problems.js";
 import { requireSession, signOut, whenSignedInAgain } from "../base/session.js";
-import { t } from "../base/texts.js";
-import { notify } from "../base/notices.js";
+import { onLanguage, t } from "../base/texts.js";
 import { actionTitle } from "./actions.js";
 import { Chats } from "./chats.js";
 import { Composer } from "./composer.js";
@@ -159,6 +159,7 @@ startShortcuts({
   focus: () => composer.focus(),
   stop: () => side.leave() || composer.leaveEditing() || (conversation.answering && stop()),
 });
+onLanguage(showAbout);
 addEventListener("hashchange", openChosen);
 find("#chat-menu").addEventListener("click", openChatMenu);
 find("#account").addEventListener("click", openAccountMenu);

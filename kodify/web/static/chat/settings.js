@@ -89,6 +89,7 @@ export class Settings {
     const format = new Intl.NumberFormat(language(), { minimumFractionDigits: 2 });
     for (const output of findAll("output", this.dialog)) {
       const value = this.chosen[output.htmlFor.value];
+      output.parentElement.classList.toggle("unset", value === null);
       output.textContent = value === null ? t("chat.default") : format.format(value);
     }
   }

@@ -1,9 +1,8 @@
-// What the user said, on the page: the text, its files, the action that it asked for.
+// What the user said, on the page: the text and its files.
 
 import { copy } from "../base/clipboard.js";
 import { h, iconButton } from "../base/dom.js";
 import { t } from "../base/texts.js";
-import { actionTitle } from "./actions.js";
 import { fileView, split } from "./attachments.js";
 
 export class UserMessage {
@@ -24,10 +23,9 @@ export class UserMessage {
 
   show() {
     const { message, files } = split(this.content);
-    const name = this.action && actionTitle(this.action.name ?? this.action);
     this.element.setAttribute("aria-label", t("chat.you"));
     this.element.replaceChildren(
-      h("div.attached", { hidden: !files.length && !name }, ...files.map(fileView), name && h("span.act", {}, name)),
+      h("div.attached", { hidden: !files.length }, ...files.map(fileView)),
       h("div.said", {}, message),
       this.tools(),
     );
