@@ -13,7 +13,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from kodify import __version__, auth, censor, journal
+from kodify.actions import Actions
 from kodify.api import (
+    actions,
     adapters,
     chat,
     completions,
@@ -55,6 +57,8 @@ ROUTES = [
     Route("/v1/messages", messages.guard(messages.create, journaled=True), methods=["POST"]),
     Route("/v1/messages/count_tokens", messages.guard(messages.count_tokens), methods=["POST"]),
     Route("/v1/responses", guard("user", responses.create, limited=True, journaled=True), methods=["POST"]),
+    Route("/v1/actions", guard("user", actions.show), methods=["GET"]),
+    Route("/v1/actions/{name}", guard("user", actions.create, limited=True, journaled=True), methods=["POST"]),
     Route("/tokenize", guard("user", tokenize.create, limited=True), methods=["POST"]),
     Route("/detokenize", guard("user", tokenize.revert, limited=True), methods=["POST"]),
     Route("/v1/models", guard("user", models.show, journaled=True), methods=["GET"]),
@@ -175,6 +179,7 @@ def build_app(
     app.state.metrics = metrics
     app.state.censor = censor.build(settings.file.censor, metrics.registry)
     acceptance = journal.build_acceptance(metrics, app.state.journal)
+    app.state.actions = Actions(settings.actions_path)
     app.state.desk = Desk(settings.completion_cache, metrics, acceptance)
     app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
     app.state.connections = Connections(settings, metrics.registry)

@@ -10,6 +10,9 @@ from kodify.actions.fitting import Fitted, fit
 from kodify.actions.subject import Subject
 from kodify.engine.base import Engine, Job
 from kodify.errors import BadRequestError
+from kodify.preprocess import ranges
+
+_ANY = [{"role": "user", "content": "any"}]
 
 
 async def make_job(
@@ -17,15 +20,14 @@ async def make_job(
 ) -> Job:
     """`body`: a chat's, without its messages; what it says goes before what the action says. Raises BadRequestError
     where the context has no room."""
+    asked = {} if max_tokens is None else {"max_tokens": max_tokens}
+    ranges.check(engine.parse_chat({**body, **asked, "messages": _ANY}), 1)
     fitted = await fitted_for(engine, action, subject, max_tokens)
     said = {**action.sampling, **body, "messages": fitted.messages}
-    context = engine.facts.context_tokens
-    job = await engine.chat_job(engine.parse_chat(said), job_id)  # counts the prompt's tokens as the model has them
-    most = (
-        min(fitted.most_tokens, context - (job.prompt_tokens or fitted.prompt_tokens))
-        if context
-        else fitted.most_tokens
-    )
+    most, context = fitted.most_tokens, engine.facts.context_tokens
+    if context:
+        job = await engine.chat_job(engine.parse_chat(said), job_id)  # counts the prompt's tokens as the model has them
+        most = min(most, context - (job.prompt_tokens or fitted.prompt_tokens))
     if most < 1:
         raise BadRequestError(f"The code does not fit the model's context of {context} tokens.", param="code")
     return await engine.chat_job(engine.parse_chat({**said, "max_tokens": most}), job_id)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from kodify.api import users
 from kodify.journal.acceptance import Event
+from kodify.protocol.actions import ActionRequest
 from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
 from kodify.protocol.embeddings import EmbeddingRequest
 from kodify.protocol.infill import InfillRequest
@@ -54,6 +55,7 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "tabby": (CompletionRequest, "Tabby"),
     "infill": (InfillRequest, ""),
     "embeddings": (EmbeddingRequest, ""),
+    "action": (ActionRequest, "Action"),
     "event": (Event, "Completion"),
     "sign_in": (SignIn, ""),
     "load_adapter": (LoadAdapter, ""),
@@ -102,6 +104,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "A response in OpenAI's newer dialect; nothing of it is stored.",
         _CHAT,
         ("responses",),
+        streams=True,
+        errors=(404,),
+    ),
+    ("GET", "/v1/actions"): Operation("What can be done to code.", _CHAT, fields=("object", "data")),
+    ("POST", "/v1/actions/{name}"): Operation(
+        "Code is documented, fixed, tested, explained, reviewed; a diff gets its commit message.",
+        _CHAT,
+        ("action",),
+        fields=("id", "object", "created", "model", "action", "text", "finish_reason", "usage"),
         streams=True,
         errors=(404,),
     ),

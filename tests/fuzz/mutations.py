@@ -93,10 +93,27 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
             "top_k": 4,
         },
     ],
+    "/v1/actions/{name}": [
+        {"code": _TEXT, "max_tokens": 2},
+        {
+            "code": "a = 1\nb = 2\n",
+            "language": "python",
+            "selection": {"start_line": 1, "end_line": 2},
+            "path": "src/a.py",
+            "instructions": "be brief",
+            "stream": True,
+            "model": MODEL,
+            "temperature": 0.5,
+            "top_p": 0.5,
+            "max_tokens": 2,
+        },
+    ],
     "/v1/events": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0, "view_id": "v", "elapsed": 100}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
 }
+# Where a route with a name in it is asked.
+ADDRESSES = {"/v1/actions/{name}": "/v1/actions/fix"}
 FORM_BODIES: dict[str, list[bytes]] = {
     "/token": [b"username=a%40example.ru&password=x"],
     "/create_user": [b"email=a%40example.ru&password=x&expire=1&privileged=false"],
@@ -282,7 +299,11 @@ Request = tuple[str, bytes, str]
 
 def requests(random: Random) -> list[Request]:
     """One mutated body for each well-formed one: path, body, content type."""
-    found = [(path, mutated(seed, random), "application/json") for path, seeds in JSON_BODIES.items() for seed in seeds]
+    found = [
+        (ADDRESSES.get(path, path), mutated(seed, random), "application/json")
+        for path, seeds in JSON_BODIES.items()
+        for seed in seeds
+    ]
     for path, forms in FORM_BODIES.items():
         for form in forms:
             source = MULTIPART if random.random() < 0.3 else form
