@@ -17,6 +17,9 @@ from kodify.actions import Actions
 from kodify.api import (
     actions,
     adapters,
+    admin_journal,
+    admin_server,
+    admin_users,
     chat,
     completions,
     docs,
@@ -88,6 +91,22 @@ ROUTES = [
     Route("/session", guard("public", session.end), methods=["DELETE"]),
     Route("/session/sign-on", guard("public", session.sign_on), methods=["GET"]),
     Route("/session/sign-on/callback", guard("public", session.signed_on), methods=["GET"]),
+    Route("/api/v1/admin/users", guard("admin", admin_users.index), methods=["GET"]),
+    Route("/api/v1/admin/users", guard("admin", admin_users.create), methods=["POST"]),
+    Route("/api/v1/admin/users/{id}", guard("admin", admin_users.change), methods=["PATCH"]),
+    Route("/api/v1/admin/users/{id}", guard("admin", admin_users.delete), methods=["DELETE"]),
+    Route("/api/v1/admin/users/{id}/tokens", guard("admin", admin_users.list_tokens), methods=["GET"]),
+    Route("/api/v1/admin/users/{id}/tokens", guard("admin", admin_users.make_token), methods=["POST"]),
+    Route("/api/v1/admin/users/{id}/tokens/{token_id}", guard("admin", admin_users.revoke), methods=["DELETE"]),
+    Route("/api/v1/admin/audit", guard("admin", admin_users.audit), methods=["GET"]),
+    Route("/api/v1/admin/usage", guard("admin", admin_journal.usage), methods=["GET"]),
+    Route("/api/v1/admin/acceptance", guard("admin", admin_journal.acceptance), methods=["GET"]),
+    Route("/api/v1/admin/journal", guard("admin", admin_journal.index), methods=["GET"]),
+    Route("/api/v1/admin/journal/{id}", guard("admin", admin_journal.show), methods=["GET"]),
+    Route("/api/v1/admin/running", guard("admin", admin_server.running), methods=["GET"]),
+    Route("/api/v1/admin/running/{id}", guard("admin", admin_server.cancel), methods=["DELETE"]),
+    Route("/api/v1/admin/settings", guard("admin", admin_server.settings), methods=["GET"]),
+    Route("/api/v1/admin/engines", guard("admin", admin_server.engines), methods=["GET"]),
     Route("/health", guard("public", health.health), methods=["GET"]),
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
@@ -149,6 +168,8 @@ def build_app(
             await app.state.auth.stop()
             if app.state.censor is not None:
                 await app.state.censor.stop()
+            if app.state.journal_access is not None:
+                await app.state.journal_access.stop()
             if app.state.journal is not None:
                 await app.state.journal.stop()
             if tracing is not None:
@@ -176,6 +197,7 @@ def build_app(
     app.state.administration = auth.administration(app.state.auth, settings)
     app.state.logins = auth.LoginLimits()
     app.state.journal = journal.build(settings, metrics)
+    app.state.journal_access = journal.build_access(settings)
     app.state.metrics = metrics
     app.state.censor = censor.build(settings.file.censor, metrics.registry)
     acceptance = journal.build_acceptance(metrics, app.state.journal)

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, TypeVar
 
 import typer
 
-from kodify import journal_export, journal_report, terminal
+from kodify import journal_export, journal_report, moments, terminal
 from kodify.db import acceptance as views
 from kodify.db.acceptance import AcceptanceReader
 from kodify.db.journal_queries import Group, JournalReader, now, reading
@@ -33,8 +32,6 @@ GROUPS: tuple[Group, ...] = ("day", "model", "user", "route")
 VIEW_GROUPS: tuple[views.Group, ...] = ("day", "language", "model", "user")
 Figures = dict[str, list[dict[str, Any]]]
 Name = TypeVar("Name", bound=str)
-_AGE = re.compile(r"^(\d{1,6})([smhdw])$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 User = Annotated[str | None, typer.Option(help="Only this user's: an e-mail or a client's address.")]
@@ -165,15 +162,11 @@ def prune(
 
 def moment(text: str) -> datetime:
     """`7d` ago, or a date or time, in UTC where it names no zone. Exits with a sentence otherwise."""
-    age = _AGE.match(text)
     try:
-        if age is not None:
-            return now() - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        terminal.refuse(KodifyError(f"{text} is no age (30m, 12h, 7d, 4w) and no moment (2026-11-01T09:00)."))
+        return moments.moment(text, now())
+    except ValueError as error:
+        terminal.refuse(KodifyError(str(error)))
         raise typer.Exit(1) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,12 @@ class ForbiddenError(KodifyError):
     default_message = "Forbidden"
 
 
+class EndedError(ForbiddenError):
+    """Not one of the errors after which clients' libraries try again."""
+
+    default_message = "An administrator has ended this request."
+
+
 class NotFoundError(KodifyError):
     status = 404
     type = "NotFoundError"

@@ -31,6 +31,10 @@ FLUSH_S = 2.0  # for the last bytes of answers that were cut
 HEALTH_TELLS_S = 1.0  # between an engine's death and the end, for probes and clients to see it
 MOST_SIGNALS = 2  # that are taken for more than an order to end as it is
 FAILED = 1  # exit code
+READ_AGAIN = (
+    "log_level", "limit_requests_per_minute", "limit_concurrent_requests", "limit_tokens_per_day",
+    "max_waiting_requests", "max_waiting_tokens",
+)  # fmt: skip
 
 
 class Server(uvicorn.Server):
@@ -140,6 +144,10 @@ def _reload(app: Any, reread: Callable[[], Settings]) -> None:
         settings = reread()
     except KodifyError as error:
         return log.error("The settings stay as they are: %s", error.message)
+    fresh = {
+        name: value for name in READ_AGAIN if (value := getattr(settings, name)) != getattr(app.state.settings, name)
+    }
+    app.state.settings = app.state.settings.model_copy(update=fresh)
     logging.getLogger().setLevel(settings.log_level.upper())
     auth.set_limits(app.state.auth, settings)
     app.state.engines.bound(settings.max_waiting_requests, settings.max_waiting_tokens)

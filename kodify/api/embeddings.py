@@ -15,10 +15,11 @@ from kodify.api.body import read_json
 from kodify.api.middleware import new_id
 from kodify.api.models import find_embedder
 from kodify.api.record import record_of
+from kodify.api.running import Shown, asked_by
 from kodify.api.shapes import read
 from kodify.censor import Censor
 from kodify.engine.base import Embedded, EmbeddingEngine
-from kodify.errors import BadRequestError
+from kodify.errors import BadRequestError, KodifyError
 from kodify.protocol.embeddings import EmbeddingRequest, Input
 
 MOST_INPUTS = 2048  # OpenAI's own limit
@@ -39,7 +40,7 @@ async def create(request: Request) -> Response:
     if record is not None:
         record.model = model
     work = _embed(engine, inputs, wanted.dimensions, request.app.state.censor, _field(wanted))
-    embedded = await _watched(request, work)
+    embedded = await _watched(request, work, model)
     tokens = sum(embedded.prompt_tokens)
     if record is not None:
         record.prompt_tokens = tokens
@@ -99,18 +100,41 @@ async def _embed(
     return await engine.embed(inputs, dimensions=dimensions, request_id=f"embd-{new_id()}")
 
 
-async def _watched(request: Request, work: Coroutine[Any, Any, Embedded]) -> Embedded:
+class _Embedding:
+    """One on its way."""
+
+    def __init__(self, request: Request, model: str) -> None:
+        self.asked = asked_by(request)
+        self.ended: asyncio.Future[KodifyError] = asyncio.get_running_loop().create_future()
+        self._model = model
+
+    def shown(self) -> Shown:
+        return Shown(self._model, False, None, None)
+
+    def cut(self, error: KodifyError) -> None:
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+
+async def _watched(request: Request, work: Coroutine[Any, Any, Embedded], model: str) -> Embedded:
     """Ended as soon as the client has left."""
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
+    running: set[Any] = request.app.state.running
+    on_its_way = _Embedding(request, model)
+    running.add(on_its_way)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {working, leaving, on_its_way.ended}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
+        if on_its_way.ended.done():
+            raise on_its_way.ended.result()
         leaving.result()
         request.app.state.metrics.cancelled.inc()
         raise ClientDisconnect()
     finally:
+        running.discard(on_its_way)
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from kodify.api import users
 from kodify.journal.acceptance import Event
+from kodify.protocol import admin
 from kodify.protocol.actions import ActionRequest
 from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
 from kodify.protocol.embeddings import EmbeddingRequest
@@ -60,10 +61,14 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "sign_in": (SignIn, ""),
     "load_adapter": (LoadAdapter, ""),
     "unload_adapter": (UnloadAdapter, ""),
+    "new_user": (admin.NewUser, ""),
+    "user_change": (admin.UserChange, ""),
+    "new_token": (admin.NewToken, ""),
 }
 
 _CHAT, _EDITORS, _MODELS, _USERS, _SERVER = "Generation", "Editors", "Models", "Users", "Server"
 _PAGES = "Pages"
+_ADMIN = "Administration"
 _COMPLETION = ("id", "object", "created", "model", "choices", "usage")
 _SESSION = ("signed_in", "name", "administrator", "methods", "version")
 _USER = ("token", "email", "expiration_date", "disabled", "privileged")
@@ -77,6 +82,9 @@ def _listing(summary: str, form: type[BaseModel] | None = None) -> Operation:
     return Operation(summary, _USERS, form=form, answers=TEXT, errors=(404, 409))
 
 
+_PAGE = ("data", "next")
+_FIGURES = ("since", "until", "by", "total", "data", "left_off")
+_LISTED = ("id", "email", "expiration_date", "disabled", "privileged", "created_at", "token")
 _HEALTH = Operation("Tabby's health: the models and the version that clients look for.", _EDITORS, fields=("version",))
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -186,6 +194,58 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/delete_by_email"): _listing("Delete a user.", users.ByEmail),
     ("POST", "/delete_by_token"): _listing("Delete the user of a token.", users.ByToken),
     ("POST", "/delete_all_disabled"): _listing("Delete every disabled user."),
+    ("GET", "/api/v1/admin/users"): Operation(
+        "Users, by a part of the e-mail.", _ADMIN, query=admin.UsersQuery, fields=(*_PAGE, "total"), errors=(422,)
+    ),
+    ("POST", "/api/v1/admin/users"): Operation(
+        "A new user, with a first token.", _ADMIN, ("new_user",), fields=_LISTED, status=201, errors=(409, 422)
+    ),
+    ("PATCH", "/api/v1/admin/users/{id}"): Operation(
+        "Disable a user, or let them in again.", _ADMIN, ("user_change",), fields=_LISTED, errors=(404, 409, 422)
+    ),
+    ("DELETE", "/api/v1/admin/users/{id}"): Operation(
+        "Delete a user, with all tokens.", _ADMIN, answers=None, status=204, errors=(404, 409)
+    ),
+    ("GET", "/api/v1/admin/users/{id}/tokens"): Operation("A user's tokens.", _ADMIN, fields=("data",), errors=(404,)),
+    ("POST", "/api/v1/admin/users/{id}/tokens"): Operation(
+        "Another token of a user's, shown this once.",
+        _ADMIN,
+        ("new_token",),
+        fields=("id", "token", "expires_at"),
+        status=201,
+        errors=(404, 422),
+    ),
+    ("DELETE", "/api/v1/admin/users/{id}/tokens/{token_id}"): Operation(
+        "Revoke a user's token.", _ADMIN, answers=None, status=204, errors=(404,)
+    ),
+    ("GET", "/api/v1/admin/audit"): Operation(
+        "What administrators did.", _ADMIN, query=admin.AuditQuery, fields=_PAGE, errors=(422,)
+    ),
+    ("GET", "/api/v1/admin/usage"): Operation(
+        "Requests, errors, tokens and times.", _ADMIN, query=admin.UsageQuery, fields=_FIGURES, errors=(404, 422)
+    ),
+    ("GET", "/api/v1/admin/acceptance"): Operation(
+        "What became of completions.", _ADMIN, query=admin.AcceptanceQuery, fields=_FIGURES, errors=(404, 422)
+    ),
+    ("GET", "/api/v1/admin/journal"): Operation(
+        "The journal's entries, without contents.", _ADMIN, query=admin.JournalQuery, fields=_PAGE, errors=(404, 422)
+    ),
+    ("GET", "/api/v1/admin/journal/{id}"): Operation(
+        "An entry with what was asked and answered; that it was read is in the audit.",
+        _ADMIN,
+        fields=("id", "request", "response", "config"),
+        errors=(404,),
+    ),
+    ("GET", "/api/v1/admin/running"): Operation(
+        "Requests that this replica is answering.", _ADMIN, fields=("replica", "data")
+    ),
+    ("DELETE", "/api/v1/admin/running/{id}"): Operation(
+        "End one of them.", _ADMIN, answers=None, status=204, errors=(404,)
+    ),
+    ("GET", "/api/v1/admin/settings"): Operation(
+        "The settings in effect, secrets masked.", _ADMIN, fields=("version", "data", "config.yml")
+    ),
+    ("GET", "/api/v1/admin/engines"): Operation("The engines, and how they are.", _ADMIN, fields=("data",)),
     ("GET", "/health"): Operation("200 where every engine can work.", _SERVER, fields=("status", "version")),
     ("GET", "/ready"): Operation(
         "Whether this replica should get requests.", _SERVER, fields=("status", "models", "device", "running")

@@ -19,6 +19,7 @@ from kodify.api.middleware import BODY_SEND
 from kodify.api.models import find_engine, who_asks
 from kodify.api.outlet import EVENT_STREAM, JSON, WAITING, Headers, Outlet
 from kodify.api.record import record_of
+from kodify.api.running import Shown, asked_by
 from kodify.censor import REASON, Censor
 from kodify.engine.base import Dialect, DialectEngine, Event, Progress, Screener
 from kodify.errors import KodifyError, NotFoundError
@@ -81,6 +82,7 @@ class ServedResponse(Response):
         self.model = model
         self.line = line
         self.who = who_asks(request)
+        self.asked = asked_by(request)
         self.screener = screener
         self.dialect: Dialect = dialect
         self.request_body = body
@@ -123,6 +125,11 @@ class ServedResponse(Response):
             self._leave(started, cut=cut)
         await asyncio.wait({work})
         await self._outlet.drained()
+
+    def shown(self) -> Shown:
+        streams = self.request_body.get("stream") is True
+        told = self.progress.completion_tokens
+        return Shown(self.model, streams, self.progress.prompt_tokens or None, told if streams or told else None)
 
     def cut(self, error: KodifyError) -> None:
         """Ends the answer as it is."""

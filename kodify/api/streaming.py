@@ -17,6 +17,7 @@ from kodify.api.middleware import BODY_SEND
 from kodify.api.models import who_asks
 from kodify.api.outlet import WAITING, Outlet
 from kodify.api.record import record_of
+from kodify.api.running import Shown, asked_by
 from kodify.censor import Censor, Screen
 from kodify.engine.base import Delta, Engine, Job
 from kodify.errors import KodifyError
@@ -123,6 +124,7 @@ class GeneratedResponse(Response):
         self.metrics: Metrics = state.metrics
         self.line: Line | None = state.engines.line_of(engine)
         self.who = who_asks(request)
+        self.asked = asked_by(request)
         self.background = None
         self.narrowed: generation.Narrowed | None = None
         self.screen = None if censor is None else censor.screen(job, engine.vocabulary, encoder)
@@ -165,6 +167,11 @@ class GeneratedResponse(Response):
             if not self.encoder.finished:
                 outlet.abandon()
         await outlet.drained()
+
+    def shown(self) -> Shown:
+        streams = self.encoder.streams
+        told = self.encoder.completion_tokens if streams else None  # a whole one comes at once
+        return Shown(self.job.model, streams, self.job.prompt_tokens or None, told)
 
     def cut(self, error: KodifyError) -> None:
         """Ends the answer as it is."""

@@ -10,6 +10,7 @@ from kodify.auth.limits import Allowance, UserLimits
 from kodify.auth.logins import LoginLimits
 from kodify.auth.oidc import OidcVerifier
 from kodify.auth.one_token import OneTokenAuth
+from kodify.auth.register import Register
 from kodify.auth.sign_on import SignOn
 from kodify.auth.users import UsersAuth
 from kodify.db.places import users_database
@@ -24,6 +25,7 @@ __all__ = [
     "DummyAuth",
     "LoginLimits",
     "Principal",
+    "Register",
     "TokenFields",
     "UserFields",
     "UserLimits",
@@ -86,6 +88,6 @@ def _code_flow(settings: Settings, sign_on: SignOn | None) -> CodeFlow | None:
     return CodeFlow(sign_on.verifier, settings.oidc_client_id, secret.get_secret_value() if secret else None)
 
 
-def administration(method: AuthMethod, settings: Settings) -> Administration | None:
+def administration(method: AuthMethod, settings: Settings) -> Register | None:
     """None where there are no users."""
-    return Administration(method, token_days=settings.token_days) if isinstance(method, UsersAuth) else None
+    return Register(method, token_days=settings.token_days) if isinstance(method, UsersAuth) else None

@@ -157,9 +157,9 @@ class Administration:
         async with self._auth.queries() as queries:
             return await self._delete(queries, actor, await queries.disabled())
 
-    async def acts(self, before_id: int | None, size: int) -> Sequence[AuditFields]:
+    async def acts(self, before_id: int | None, size: int, text: str = "") -> Sequence[AuditFields]:
         async with self._auth.queries() as queries:
-            return await queries.acts(before_id, size)
+            return await queries.acts(before_id, size, text)
 
     async def _new_token(self, queries: UserQueries, user_id: int) -> str:
         token = tokens.make()

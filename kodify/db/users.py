@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, func, or_, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
@@ -69,6 +69,16 @@ class UserQueries:
         return (
             await self._session.exec(select(user).where(col(user.id) > after_id).order_by(col(user.id)).limit(size))
         ).all()
+
+    async def search(self, text: str, after_id: int, size: int) -> tuple[Sequence[UserFields], int]:
+        """Those whose e-mail has the text, in the order in which they were made; and how many there are of them."""
+        user = self._user
+        fits = col(user.email).icontains(text, autoescape=True)
+        found = await self._session.exec(
+            select(user).where(fits, col(user.id) > after_id).order_by(col(user.id)).limit(size)
+        )
+        count = await self._session.exec(select(func.count()).select_from(user).where(fits))
+        return found.all(), count.one()
 
     async def add(self, **fields: Any) -> UserFields:
         """Raises ConflictError where the e-mail is taken."""
@@ -161,10 +171,13 @@ class UserQueries:
         found = select(audit.id).where(col(audit.act) == "delete", col(audit.detail) == subject).limit(1)
         return (await self._session.exec(found)).first() is not None
 
-    async def acts(self, before_id: int | None, size: int) -> Sequence[AuditFields]:
-        """The newest first."""
+    async def acts(self, before_id: int | None, size: int, text: str = "") -> Sequence[AuditFields]:
+        """The newest first; with a text, those that have it in who did what to whom."""
         audit = self._audit
         wanted = select(audit).order_by(col(audit.id).desc()).limit(size)
+        if text:
+            told = (audit.actor, audit.act, audit.target, audit.detail)
+            wanted = wanted.where(or_(*(col(one).icontains(text, autoescape=True) for one in told)))
         if before_id is not None:
             wanted = wanted.where(col(audit.id) < before_id)
         return (await self._session.exec(wanted)).all()

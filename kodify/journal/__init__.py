@@ -7,6 +7,8 @@ from pathlib import Path
 
 from kodify import __version__
 from kodify.db.journal import JournalWriter
+from kodify.db.journal_access import JournalAccess
+from kodify.db.journal_search import Wanted
 from kodify.db.places import journal_database
 from kodify.journal.acceptance import Acceptance, Completion, Event
 from kodify.journal.base import Entry
@@ -24,9 +26,12 @@ __all__ = [
     "Entry",
     "Event",
     "Journal",
+    "JournalAccess",
     "Record",
+    "Wanted",
     "build",
     "build_acceptance",
+    "build_access",
     "build_writer",
 ]
 
@@ -59,3 +64,8 @@ def build_acceptance(
 
 def build_writer(settings: Settings, *, migrate: bool | None = None) -> JournalWriter:
     return JournalWriter(journal_database(settings), migrate=settings.run_migrations if migrate is None else migrate)
+
+
+def build_access(settings: Settings) -> JournalAccess | None:
+    """For who asks it from a running server; None where LOGS is off."""
+    return JournalAccess(journal_database(settings)) if settings.logs else None

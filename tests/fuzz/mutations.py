@@ -111,6 +111,8 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/events": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0, "view_id": "v", "elapsed": 100}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
+    "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],
+    "/api/v1/admin/users/{id}/tokens": [{}, {"days": 1}],
 }
 # Where a route with a name in it is asked.
 ADDRESSES = {"/v1/actions/{name}": "/v1/actions/fix"}
