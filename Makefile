@@ -15,10 +15,10 @@ $(INSTALLED): requirements/$(ACCEL).txt requirements/dev.txt pyproject.toml scri
 serve: setup
 	$(BIN)/kodify serve
 
-# The editors' agents that tests drive run on Node.js; where it is missing and may be installed, it is.
+# Tests drive editors' agents, which run on Node.js, and the pages in Chromium; what is missing and may be installed, is.
 test: setup
-	@command -v npm >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
-		{ apt-get update -qq && apt-get install -qq --no-install-recommends nodejs npm; }
+	@{ command -v npm && command -v chromium; } >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
+		{ apt-get update -qq && apt-get install -qq --no-install-recommends nodejs npm chromium fonts-liberation; }
 	$(BIN)/python -m pytest
 
 check: setup

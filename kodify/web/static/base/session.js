@@ -82,7 +82,9 @@ async function submit(event) {
     done?.(found);
   } catch (error) {
     complain(error.status === 401 ? t(`base.wrong_${form.dataset.method}`) : told(error));
-    find("input", form).focus();
+    const last = findAll("input", form).at(-1); // the secret: the likelier one to be wrong
+    last.focus();
+    last.select();
   } finally {
     button.disabled = false;
   }

@@ -1,0 +1,84 @@
+"""One browser for all of these tests; apps on the scripted engine, and pages that are watched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
+from pydantic import SecretStr
+
+from kodify.engine.scripted import ScriptedEngine
+from kodify.settings import Settings
+from tests.auth.test_users import Company, found_company
+from tests.browser.watching import Visits
+from tests.conftest import Served, serving
+
+CHROMIUM = Path("/usr/bin/chromium")
+SHOTS = Path(__file__).parent / "shots"
+
+
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    """Ends with these tests: while it lives, no other test's event loop can run in this thread."""
+    if not CHROMIUM.exists():
+        reason = f"{CHROMIUM} is missing: install Debian's package chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def visits(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visits]:
+    """visits.open(url, …): pages; at the end nothing that should not happen may have happened in them."""
+    found = Visits(browser, SHOTS, re.sub(r"\W+", "_", request.node.name).strip("_"))
+    yield found
+    found.close()
+    assert found.problems == []
+
+
+@pytest.fixture(scope="package")
+def bare_settings() -> Iterator[Settings]:
+    """The defaults: nothing of this machine's environment or .env gets in."""
+    with pytest.MonkeyPatch.context() as patch:
+        for field in Settings.model_fields.values():
+            if field.alias:
+                patch.delenv(field.alias, raising=False)
+        yield Settings(_env_file=None)
+
+
+def with_variables(settings: Settings, variables: dict[str, Any]) -> Settings:
+    given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+    return settings.model_copy(update={given[name]: value for name, value in variables.items()})
+
+
+@contextlib.contextmanager
+def found_site(bare: Settings, postgres: str, **variables: Any) -> Iterator[Company]:
+    """A server with users, and one administrator, in a schema of its own."""
+    users = {
+        "MTSAI_AUTH": True,
+        "AUTH_TYPE": "DB",
+        "DB_URL": SecretStr(postgres),
+        "USERS_TABLE": f"t_{uuid.uuid4().hex[:12]}.people",
+    }
+    with contextlib.ExitStack() as stack:
+
+        def start(**given: Any) -> Served:
+            return stack.enter_context(serving(with_variables(bare, given), ScriptedEngine()))
+
+        yield found_company(start, {**users, **variables})
