@@ -79,11 +79,54 @@ class UpstreamEntry(_Entry):
     idle_timeout_s: float = Field(300.0, gt=0)
 
 
+class CollectionEntry(_Entry):
+    """Who may search it: `users` by e-mail, and who is in one of `groups`; with neither, everyone."""
+
+    title: str = ""
+    users: list[str] = []
+    groups: list[str] = []
+
+
+class CourseEntry(_Entry):
+    """What `/process_message` answers a `course` from."""
+
+    collections: Annotated[list[str], Field(min_length=1)]
+    system_prompt: str | None = None  # None: retrieval's
+
+
+class RetrievalEntry(_Entry):
+    """Search in collections of documents and code."""
+
+    model: str | None = None  # that embeds; None: the first one
+    query_prefix: str = ""  # for models that tell questions from passages by it
+    passage_prefix: str = ""
+    k: int = Field(3, ge=1, le=50)  # passages of an answer
+    threshold: float = Field(0.0, ge=0, lt=1)  # what is not above it is left out: (1 + cosine) / 2
+    max_tokens: int = Field(2000, ge=100)  # of a prompt, for passages
+    snippets: bool = True  # for editors' completions, from the collection of the repository that they name
+    groups: dict[str, list[str]] = {}  # the e-mails of each
+    collections: dict[str, CollectionEntry] = {}
+    unlisted: Literal["administrators", "everyone"] = "administrators"  # who may search other collections
+    courses: dict[str, CourseEntry] = {}
+    system_prompt: str = ""
+    history_messages: int = Field(20, ge=0, le=1000)  # of `/process_message`, given to the model
+    history_hours: float = Field(24.0, gt=0)  # after the last message
+
+    @model_validator(mode="after")
+    def _groups_are_known(self) -> Self:
+        for name, entry in self.collections.items():
+            for group in entry.groups:
+                if group not in self.groups:
+                    raise PydanticCustomError("retrieval", f"collection {name} names the group {group}, which is none")
+        return self
+
+
 class ConfigFile(_Entry):
     models: list[ModelEntry] = Field(default_factory=list)
     tabby: TabbyEntry = TabbyEntry()
     censor: CensorEntry | None = None
     upstreams: list[UpstreamEntry] = []
+    retrieval: RetrievalEntry = RetrievalEntry()
 
     @field_validator("upstreams", mode="before")
     @classmethod

@@ -297,6 +297,14 @@ class Settings(BaseSettings):
         description="Largest spool of the journal in DATA_PATH; beyond it entries are lost and counted.",
     )
 
+    # retrieval
+    qdrant_url: SecretStr | None = Field(
+        None,
+        alias="QDRANT_URL",
+        description="Qdrant server of the collections. Unset: in DATA_PATH, for one process at a time.",
+    )
+    qdrant_api_key: SecretStr | None = Field(None, alias="QDRANT_API_KEY", description="Qdrant's API key.")
+
     # handed on, or accepted from older installations
     pytorch_cuda_alloc_conf: str | None = Field(
         None, alias="PYTORCH_CUDA_ALLOC_CONF", description="Handed to PyTorch; `expandable_segments:True` saves memory."

@@ -253,9 +253,15 @@ class EmbeddingEngine(Protocol):
     async def stop(self) -> None: ...
 
     async def embed(
-        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+        self,
+        inputs: Sequence[str] | Sequence[list[int]],
+        *,
+        dimensions: int | None = None,
+        request_id: str = "",
+        cut: bool = False,
     ) -> Embedded:
-        """Of texts, or of token ids as the model reads them. Cancelled with the task that awaits it.
+        """Of texts, or of token ids as the model reads them. Cancelled with the task that awaits it. `cut`: what is
+        longer than the context loses its end.
 
         BadRequestError where an input is empty or longer than the context, or where the model has no vectors of so
         many `dimensions`.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 from kodify.engine.base import Delta, Embedded, EngineFacts, Job, Prompt, Sink
 from kodify.errors import BadRequestError, KodifyError, UnavailableError
@@ -177,7 +178,12 @@ class ScriptedEmbedder:
         await asyncio.sleep(0)
 
     async def embed(
-        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+        self,
+        inputs: Sequence[str] | Sequence[list[int]],
+        *,
+        dimensions: int | None = None,
+        request_id: str = "",
+        cut: bool = False,
     ) -> Embedded:
         import numpy as np  # the engine's
 
@@ -194,6 +200,8 @@ class ScriptedEmbedder:
             self._running -= len(inputs)
         if self.error is not None:
             raise self.error
+        if cut:
+            inputs = [one[: self.context_tokens] for one in inputs]  # type: ignore[assignment]
         if max(map(len, inputs)) > self.context_tokens:
             raise BadRequestError(f"This model's maximum context length is {self.context_tokens} tokens.")
         size = dimensions or self.size
@@ -209,3 +217,27 @@ class ScriptedEmbedder:
 
     def metrics(self) -> bytes:
         return b""
+
+
+@dataclass
+class WordEmbedder(ScriptedEmbedder):
+    """Texts that share words have vectors that are near: each word has a place of its own, as far as they go."""
+
+    size: int = 64
+
+    async def embed(
+        self,
+        inputs: Sequence[str] | Sequence[list[int]],
+        *,
+        dimensions: int | None = None,
+        request_id: str = "",
+        cut: bool = False,
+    ) -> Embedded:
+        import numpy as np
+
+        told = await super().embed(inputs, dimensions=dimensions, request_id=request_id, cut=cut)
+        rows = np.full((len(inputs), self.size), 0.01, dtype=np.float32)
+        for row, text in zip(rows, inputs, strict=True):
+            for word in str(text).lower().split():
+                row[crc32(word.encode()) % self.size] += 1
+        return Embedded(rows, told.prompt_tokens)

@@ -67,13 +67,20 @@ class UpstreamEmbedder:
         await self.pool.stop()
 
     async def embed(
-        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+        self,
+        inputs: Sequence[str] | Sequence[list[int]],
+        *,
+        dimensions: int | None = None,
+        request_id: str = "",
+        cut: bool = False,
     ) -> Embedded:
         """An upstream tells the tokens of all inputs together: they are told as the first one's."""
         model = self.pool.name(self._model)
         body: dict[str, Any] = {"model": model, "input": list(inputs), "encoding_format": "base64"}
         if dimensions is not None:
             body["dimensions"] = dimensions
+        if cut:
+            body["truncate_prompt_tokens"] = -1  # vLLM's name for it
         call = Call(model, PATH, body, request_id) if request_id else Call(model, PATH, body)
         self._running.append(len(inputs))
         try:

@@ -59,7 +59,12 @@ class VllmEmbedder:
             await shut_down(engine, pulse)
 
     async def embed(
-        self, inputs: Sequence[str] | Sequence[list[int]], *, dimensions: int | None = None, request_id: str = ""
+        self,
+        inputs: Sequence[str] | Sequence[list[int]],
+        *,
+        dimensions: int | None = None,
+        request_id: str = "",
+        cut: bool = False,
     ) -> Embedded:
         from kodify.engine.vllm_errors import translate
 
@@ -67,6 +72,8 @@ class VllmEmbedder:
         if not inputs or not all(map(len, inputs)):
             raise BadRequestError("input must not be empty.", param="input")
         prompts = await ready(self._reader).read(inputs)
+        if cut:
+            prompts = [_fitted(prompt, context) for prompt in prompts]
         for prompt in prompts:
             _check_length(prompt, context)
         try:
@@ -169,6 +176,11 @@ def check_dimensions(dimensions: int, size: int, *, nested: bool, allowed: Seque
     else:
         return
     raise BadRequestError(complaint, param="dimensions")
+
+
+def _fitted(prompt: list[int], context: int) -> list[int]:
+    """Its last token may be the tokenizer's own, which ends a text."""
+    return prompt if len(prompt) <= context else [*prompt[: context - 1], prompt[-1]]
 
 
 def _check_length(prompt: list[int], context: int) -> None:

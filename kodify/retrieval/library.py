@@ -1,0 +1,264 @@
+"""Collections: made, filled with documents, searched. What blocks is done in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kodify.config_file import RetrievalEntry
+from kodify.engine.base import EmbeddingEngine
+from kodify.errors import BadRequestError, ConflictError
+from kodify.retrieval import reading, terms
+from kodify.retrieval.base import EVERYWHERE, About, Held, Passage, Point, SkippedError, Where
+from kodify.retrieval.fusion import fuse
+from kodify.retrieval.store import Store, payload_of, point_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import numpy as np
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+CUTTING = "1"  # of the rules that cut documents: other rules, and all are indexed anew
+TEXTS_AT_ONCE = 64
+CANDIDATES = 50  # of each kind, before they are fused
+MOST_K = 50
+MOST_QUERY_CHARACTERS = 8000
+CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer could not be seen whole
+LEAST_PIECE, MOST_PIECE = 600, 1800
+PROBE = "size"
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What became of a document."""
+
+    pieces: int
+    skipped: str | None = None
+
+
+class Library:
+    def __init__(self, entry: RetrievalEntry, store: Store, embedder: Callable[[str | None], EmbeddingEngine]) -> None:
+        """`embedder` finds the model of a name, or the first one; it raises KodifyErrors."""
+        self.entry = entry
+        self._store = store
+        self._embedder = embedder
+        # The local mode is for one thread.
+        self._threads = ThreadPoolExecutor(1 if store.is_local else 8, thread_name_prefix="collections")
+        self._abouts: dict[str, About] = {}
+        self._writing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.running: dict[str, int] = defaultdict(int)  # documents on their way, by collection
+
+    async def close(self) -> None:
+        await self._in_thread(self._store.close)
+        self._threads.shutdown(wait=False)
+
+    async def names(self) -> list[str]:
+        return await self._in_thread(self._store.names)
+
+    async def about(self, name: str, *, fresh: bool = False) -> About:
+        """Raises NotFoundError."""
+        if fresh or name not in self._abouts:
+            self._abouts.pop(name, None)
+            self._abouts[name] = await self._in_thread(lambda: self._store.about(name))
+        return self._abouts[name]
+
+    async def make(self, name: str) -> About:
+        """For the vectors of the model that embeds. Raises BadRequestError, ConflictError."""
+        if not NAME.match(name):
+            raise BadRequestError("A collection's name has letters, digits, - _ and . alone.", param="name")
+        engine = self._embedder(self.entry.model)
+        size = (await engine.embed([PROBE])).vectors.shape[1]
+        about = About(name, engine.facts.names[0], int(size))
+        await self._in_thread(lambda: self._store.make(about))
+        return about
+
+    async def note(self, name: str, repository: str | None, commit: str | None) -> None:
+        about = await self.about(name, fresh=True)
+        if (about.repository, about.commit) != (repository, commit):
+            self._abouts[name] = replace(about, repository=repository, commit=commit)
+            await self._in_thread(lambda: self._store.note(self._abouts[name]))
+
+    async def drop(self, name: str) -> None:
+        self._abouts.pop(name, None)
+        async with self._writing[name]:
+            await self._in_thread(lambda: self._store.drop(name))
+
+    async def held(self, name: str) -> dict[str, Held]:
+        await self.about(name, fresh=True)
+        return await self._in_thread(lambda: self._store.held(name))
+
+    async def count(self, name: str) -> int:
+        return await self._in_thread(lambda: self._store.count(name))
+
+    async def put(self, name: str, path: str, data: bytes, commit: str | None = None) -> Put:
+        """In place of what there was of the document. One that is skipped is remembered with the reason.
+
+        Raises ConflictError where the collection was made for another model.
+        """
+        about = await self.about(name)
+        engine = self._embedder_of(about)
+        hashed = digest(data)
+        self.running[name] += 1
+        try:
+            most = min(MOST_PIECE, max(LEAST_PIECE, engine.facts.context_tokens * CHARACTERS_A_TOKEN))
+            try:
+                document = await asyncio.to_thread(reading.read, path, data, most)
+            except SkippedError as skipped:
+                reason = str(skipped)
+                payload = payload_of(path, 0, 1, hashed, "", skipped=reason)
+                await self._write(name, path, [Point(point_id(path, 0), payload)])
+                return Put(0, reason)
+            pieces = document.pieces
+            if not pieces:
+                payload = payload_of(path, 0, 1, hashed, document.language, skipped="it is empty")
+                await self._write(name, path, [Point(point_id(path, 0), payload)])
+                return Put(0, "it is empty")
+            headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
+            vectors = await self._embed(engine, [self.entry.passage_prefix + text for text in headed])
+            weights = await asyncio.to_thread(lambda: [terms.weights(text) for text in headed])
+            points = [
+                Point(
+                    point_id(path, number),
+                    payload_of(
+                        path, number, len(pieces), hashed, document.language,
+                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, commit=commit,
+                    ),
+                    vectors[number],
+                    weights[number],
+                )
+                for number, piece in enumerate(pieces)
+            ]  # fmt: skip
+            await self._write(name, path, points)
+            return Put(len(pieces))
+        finally:
+            self.running[name] -= 1
+
+    async def remove(self, name: str, path: str) -> None:
+        await self.about(name)
+        await self._write(name, path, [])
+
+    async def search(
+        self,
+        names: Sequence[str],
+        query: str,
+        *,
+        k: int | None = None,
+        threshold: float | None = None,
+        where: Where = EVERYWHERE,
+        by: str = "both",
+    ) -> list[Passage]:
+        """The best of several collections together. `by`: meaning, words, or both.
+
+        Raises NotFoundError where there is no such collection.
+        """
+        k = min(k or self.entry.k, MOST_K)
+        threshold = self.entry.threshold if threshold is None else threshold
+        query = query[:MOST_QUERY_CHARACTERS]
+        found: list[Passage] = []
+        vectors: dict[str, Any] = {}
+        for name in dict.fromkeys(names):
+            about = await self.about(name)
+            vector = None
+            if by != "words":
+                if about.model not in vectors:
+                    engine = self._embedder_of(about)
+                    vectors[about.model] = (await self._embed(engine, [self.entry.query_prefix + query]))[0]
+                vector = vectors[about.model]
+            asked = terms.asked(query) if by != "meaning" else {}
+            found += await self._in_thread(lambda: self._search(name, vector, asked, k, threshold, where))  # noqa: B023 - awaited here
+        found.sort(key=lambda passage: (-passage.score, passage.path, passage.start))
+        return found[:k]
+
+    def _search(
+        self, name: str, vector: Any, asked: dict[int, float], k: int, threshold: float, where: Where
+    ) -> list[Passage]:
+        """Blocks."""
+        by_meaning, by_words = self._store.search(name, vector, asked, max(CANDIDATES, k), where)
+        fused = fuse(by_meaning, by_words)
+        found: list[Passage] = []
+        at, step = 0, 2 * k
+        while len(found) < k and at < len(fused):  # what is below the threshold makes room for the next
+            some = fused[at : at + step]
+            at += step
+            fetched = self._store.fetch(name, [one for one, _ in some])
+            for one, score in some:
+                if one not in fetched:
+                    continue
+                payload, own = fetched[one]
+                relevance = _relevance(vector, own)
+                if vector is not None and threshold and relevance <= threshold:
+                    continue
+                found.append(_passage(name, payload, relevance, score))
+        return found[:k]
+
+    async def _write(self, name: str, path: str, points: list[Point]) -> None:
+        async with self._locked(name):
+            await self._in_thread(lambda: self._store.put(name, path, points))
+
+    @asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[None]:
+        async with self._writing[name]:
+            yield
+
+    def _embedder_of(self, about: About) -> EmbeddingEngine:
+        engine = self._embedder(self.entry.model)
+        if about.model not in engine.facts.names:
+            raise ConflictError(
+                f"The collection {about.name} was made for the model {about.model}, and {engine.facts.names[0]} embeds "
+                "now: make it anew."
+            )
+        return engine
+
+    async def _embed(self, engine: EmbeddingEngine, texts: list[str]) -> list[Any]:
+        rows: list[Any] = []
+        for begin in range(0, len(texts), TEXTS_AT_ONCE):
+            some = texts[begin : begin + TEXTS_AT_ONCE]
+            embedded = await engine.embed(some, cut=True)
+            rows += [_unit(row) for row in embedded.vectors]
+        return rows
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def digest(data: bytes) -> str:
+    """Of a document's bytes, and of the rules that cut it."""
+    return hashlib.sha256(CUTTING.encode() + b"\0" + data).hexdigest()
+
+
+def _unit(row: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    import numpy as np  # the engine's
+
+    length = float(np.linalg.norm(row))
+    return row / length if length else row
+
+
+def _relevance(vector: Any, own: Any) -> float:
+    if vector is None or own is None:
+        return 0.0
+    return min(1.0, max(0.0, (1 + float(vector @ own)) / 2))
+
+
+def _passage(name: str, payload: dict[str, Any], relevance: float, score: float) -> Passage:
+    return Passage(
+        name,
+        payload["path"],
+        payload.get("start", 0),
+        payload.get("end", 0),
+        payload.get("title", ""),
+        payload.get("language", ""),
+        payload.get("text", ""),
+        relevance,
+        score,
+        payload.get("commit"),
+    )

@@ -1,0 +1,137 @@
+"""A collection's index in memory, beside Qdrant's local mode: which documents are whole, and where words stand.
+
+The local mode walks over every sparse vector in Python, 50 ms for six thousand; here a word leads to its pieces.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import log
+from typing import Any
+
+import numpy as np
+
+from kodify.retrieval.base import Held, Where
+
+_Rows = tuple["array[int]", "array[float]"]
+LEAST_DEAD = 1024  # rows of replaced documents, before the index is made anew
+
+
+@dataclass(slots=True)
+class _Document:
+    rows: list[int] = field(default_factory=list)
+    digests: dict[str, set[int]] = field(default_factory=dict)  # each with its pieces' numbers
+    of: int = 0
+    skipped: str | None = None
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._places: list[tuple[str, str]] = []  # path and language of each row
+        self._terms: list[dict[int, float]] = []
+        self._alive = bytearray()
+        self._postings: dict[int, _Rows] = {}
+        self._documents: dict[str, _Document] = {}
+        self._living = 0
+
+    def __len__(self) -> int:
+        return self._living
+
+    def add(self, points: Iterable[tuple[str, dict[str, Any], dict[int, float]]]) -> None:
+        """Ids, payloads, terms. A known id must be dropped before."""
+        for id, payload, terms in points:
+            row = len(self._ids)
+            document = self._documents.setdefault(payload["path"], _Document())
+            document.rows.append(row)
+            document.digests.setdefault(payload["digest"], set()).add(payload["number"])
+            document.of, document.skipped = payload["of"], payload.get("skipped")
+            self._ids.append(id)
+            self._places.append((payload["path"], payload["language"]))
+            self._terms.append(terms)
+            self._alive.append(1)
+            if payload.get("skipped") is None:
+                self._living += 1
+            for term, weight in terms.items():
+                rows, values = self._postings.setdefault(term, (array("L"), array("f")))
+                rows.append(row)
+                values.append(weight)
+
+    def drop(self, path: str) -> list[str]:
+        """The ids of what it had."""
+        document = self._documents.pop(path, None)
+        if document is None:
+            return []
+        for row in document.rows:
+            self._alive[row] = 0
+        if document.skipped is None:
+            self._living -= len(document.rows)
+        gone = [self._ids[row] for row in document.rows]
+        dead = len(self._ids) - sum(len(one.rows) for one in self._documents.values())
+        if dead > max(LEAST_DEAD, len(self._ids) // 2):
+            self._renew()
+        return gone
+
+    def held(self) -> dict[str, Held]:
+        """The documents of which all pieces are there, of one digest."""
+        found = {}
+        for path, document in self._documents.items():
+            ((digest, numbers), *others) = document.digests.items()
+            if not others and len(numbers) == document.of:
+                pieces = 0 if document.skipped is not None else document.of
+                found[path] = Held(digest, pieces, document.skipped)
+        return found
+
+    def search(self, asked: dict[int, float], limit: int, where: Where) -> list[str]:
+        """Ids, the best first; what has none of the words is not among them."""
+        if not self._ids or not self._living:
+            return []
+        scores = np.zeros(len(self._ids), dtype=np.float32)
+        for term, weight in asked.items():
+            if (found := self._postings.get(term)) is None:
+                continue
+            rows, values = np.frombuffer(found[0], dtype=np.uint64), np.frombuffer(found[1], dtype=np.float32)
+            count = len(rows)
+            idf = log((self._living - count + 0.5) / (count + 0.5) + 1) if count < self._living else 0.05
+            scores[rows] += idf * weight * values
+        scores *= np.frombuffer(self._alive, dtype=np.uint8)
+        if where.path is not None or where.language is not None:
+            scores *= np.fromiter((fits(place, where) for place in self._places), dtype=np.uint8, count=len(scores))
+        limit = min(limit, len(scores))
+        best = np.argpartition(scores, len(scores) - limit)[len(scores) - limit :]
+        best = best[np.lexsort((best, -scores[best]))]
+        return [self._ids[row] for row in best if scores[row] > 0]
+
+    def _renew(self) -> None:
+        kept = [(row, path) for path, document in self._documents.items() for row in document.rows]
+        fresh = Shelf()
+        fresh._documents = self._documents
+        renamed = {}
+        for row, _ in sorted(kept):
+            renamed[row] = len(fresh._ids)
+            fresh._ids.append(self._ids[row])
+            fresh._places.append(self._places[row])
+            fresh._terms.append(self._terms[row])
+            for term, weight in self._terms[row].items():
+                rows, values = fresh._postings.setdefault(term, (array("L"), array("f")))
+                rows.append(renamed[row])
+                values.append(weight)
+        for document in self._documents.values():
+            document.rows = [renamed[row] for row in document.rows]
+        self._ids, self._places, self._terms = fresh._ids, fresh._places, fresh._terms
+        self._postings, self._alive = fresh._postings, bytearray(b"\1" * len(fresh._ids))
+
+
+def fits(place: tuple[str, str], where: Where) -> bool:
+    path, language = place
+    if where.language is not None and language != where.language:
+        return False
+    return where.path is None or path == where.path or path.startswith(where.path.rstrip("/") + "/")
+
+
+def folders(path: str) -> list[str]:
+    """Of the path itself and of each folder above it: what a filter by path asks for."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -1,0 +1,276 @@
+"""Qdrant: a server by its address, or the library's local mode in a folder, which one process at a time may have open.
+
+Everything here blocks. Points' ids follow from the document's path and the piece's number, so a second writing of the
+same document takes the place of the first; a document counts only when all of its pieces are there, of one digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from kodify.errors import ConflictError, NotFoundError, UnavailableError
+from kodify.retrieval.base import About, Held, Point, Where
+from kodify.retrieval.shelf import Shelf, folders
+
+if TYPE_CHECKING:  # a second to import
+    import numpy as np
+    from qdrant_client import QdrantClient
+
+OWNER = "kodify"  # in a collection's metadata: others' collections on the same server are left alone
+DENSE, TERMS = "dense", "terms"
+POINTS_AT_ONCE = 64
+PAGE = 4096
+TIMEOUT_S = 30
+_NAMESPACE = UUID("6f6b6f64-6966-4079-8865-7472696576a1")
+_INDEXED = ("path", "folders", "language")
+
+
+class Store:
+    def __init__(self, url: str | None, api_key: str | None, folder: Path) -> None:
+        self.url = url
+        self._api_key = api_key
+        self._folder = folder
+        self._client: QdrantClient | None = None
+        self._held: IO[str] | None = None  # the folder's lock
+        self._shelves: dict[str, Shelf] = {}
+
+    @property
+    def is_local(self) -> bool:
+        return self.url is None
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        self._shelves.clear()
+        if client is not None:
+            client.close()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def names(self) -> list[str]:
+        with self._talking() as client:
+            return sorted(one.name for one in client.get_collections().collections if self._find(one.name) is not None)
+
+    def about(self, name: str) -> About:
+        """Raises NotFoundError where there is no such collection of Kodify's."""
+        found = self._find(name)
+        if found is None:
+            raise NotFoundError(f"There is no collection {name}.", param="collection")
+        return found
+
+    def make(self, about: About) -> None:
+        """Raises ConflictError where the name is taken."""
+        from qdrant_client import models
+
+        with self._talking() as client:
+            if client.collection_exists(about.name):
+                raise ConflictError(f"The collection {about.name} exists already.", param="name")
+            client.create_collection(
+                about.name,
+                vectors_config={DENSE: models.VectorParams(size=about.size, distance=models.Distance.COSINE)},
+                sparse_vectors_config={TERMS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                metadata=_metadata(about),
+            )
+            if not self.is_local:
+                for field in _INDEXED:
+                    client.create_payload_index(about.name, field, models.PayloadSchemaType.KEYWORD)
+
+    def note(self, about: About) -> None:
+        """The repository and its commit, as they are now."""
+        with self._talking() as client:
+            client.update_collection(about.name, metadata=_metadata(about))
+
+    def drop(self, name: str) -> None:
+        self.about(name)
+        with self._talking() as client:
+            client.delete_collection(name)
+            self._shelves.pop(name, None)
+
+    def held(self, name: str) -> dict[str, Held]:
+        """The documents that are whole, by path."""
+        if self.is_local:
+            return self._shelf(name).held()
+        shelf = Shelf()
+        for _, payload, _ in self._points(
+            name, ["path", "digest", "of", "number", "skipped", "language"], vectors=False
+        ):
+            shelf.add([("", payload, {})])
+        return shelf.held()
+
+    def count(self, name: str) -> int:
+        if self.is_local:
+            return len(self._shelf(name))
+        with self._talking() as client:
+            return client.count(name).count
+
+    def put(self, name: str, path: str, points: Sequence[Point]) -> None:
+        """In place of what there was of the document."""
+        from qdrant_client import models
+
+        with self._talking() as client:
+            gone = set(self._shelf(name).drop(path)) - {point.id for point in points} if self.is_local else set()
+            if gone:
+                client.delete(name, points_selector=models.PointIdsList(points=sorted(gone)))
+            for begin in range(0, len(points), POINTS_AT_ONCE):
+                some = points[begin : begin + POINTS_AT_ONCE]
+                client.upsert(name, [_point(point) for point in some], wait=True)
+                if self.is_local:
+                    self._shelf(name).add((point.id, point.payload, point.terms) for point in some)
+            if not self.is_local:
+                rest = models.FieldCondition(key="number", range=models.Range(gte=len(points)))
+                same = models.FieldCondition(key="path", match=models.MatchValue(value=path))
+                client.delete(name, points_selector=models.FilterSelector(filter=models.Filter(must=[same, rest])))
+
+    def remove(self, name: str, path: str) -> None:
+        self.put(name, path, ())
+
+    def search(
+        self, name: str, vector: Any, terms: dict[int, float], limit: int, where: Where
+    ) -> tuple[list[str], list[str]]:
+        """Ids by meaning and ids by words, the best first. Without `vector`, or without `terms`, none of that kind."""
+        from qdrant_client import models
+
+        asked = []
+        condition = _condition(where)
+        if vector is not None:
+            asked.append(models.QueryRequest(query=vector.tolist(), using=DENSE, limit=limit, filter=condition))
+        if terms and not self.is_local:
+            sparse = models.SparseVector(indices=list(terms), values=list(terms.values()))
+            asked.append(models.QueryRequest(query=sparse, using=TERMS, limit=limit, filter=condition))
+        with self._talking() as client:
+            answers = client.query_batch_points(name, asked) if asked else []
+            found = [[str(point.id) for point in answer.points] for answer in answers]
+            by_meaning = found.pop(0) if vector is not None else []
+            if self.is_local:
+                return by_meaning, self._shelf(name).search(terms, limit, where)
+            return by_meaning, found.pop(0) if found else []
+
+    def fetch(self, name: str, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any], np.ndarray[Any, Any] | None]]:
+        """Payloads and vectors, which are of length 1."""
+        import numpy as np
+
+        with self._talking() as client:
+            found = client.retrieve(name, list(ids), with_payload=True, with_vectors=[DENSE])
+        fetched: dict[str, tuple[dict[str, Any], np.ndarray[Any, Any] | None]] = {}
+        for record in found:
+            vectors = record.vector if isinstance(record.vector, dict) else {}
+            vector = np.asarray(vectors[DENSE], dtype=np.float32) if DENSE in vectors else None
+            fetched[str(record.id)] = record.payload or {}, vector
+        return fetched
+
+    def _find(self, name: str) -> About | None:
+        with self._talking() as client:
+            if not client.collection_exists(name):
+                return None
+            metadata = client.get_collection(name).config.metadata or {}
+        if OWNER not in metadata:
+            return None
+        return About(
+            name,
+            str(metadata["model"]),
+            int(metadata["size"]),
+            metadata.get("repository"),
+            metadata.get("commit"),
+        )
+
+    def _shelf(self, name: str) -> Shelf:
+        if name not in self._shelves:
+            shelf = Shelf()
+            fields = ["path", "digest", "of", "number", "skipped", "language"]
+            shelf.add(self._points(name, fields, vectors=True))
+            self._shelves[name] = shelf
+        return self._shelves[name]
+
+    def _points(
+        self, name: str, fields: list[str], *, vectors: bool
+    ) -> Iterator[tuple[str, dict[str, Any], dict[int, float]]]:
+        offset: Any = None
+        with self._talking() as client:
+            while True:
+                page, offset = client.scroll(
+                    name, limit=PAGE, offset=offset, with_payload=fields, with_vectors=[TERMS] if vectors else False
+                )
+                for record in page:
+                    sparse = record.vector.get(TERMS) if isinstance(record.vector, dict) else None
+                    terms = dict(zip(sparse.indices, sparse.values, strict=True)) if sparse is not None else {}  # type: ignore[union-attr]
+                    yield str(record.id), record.payload or {}, terms
+                if offset is None:
+                    return
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[QdrantClient]:
+        """Raises UnavailableError where Qdrant can't be reached, or another process has the folder open."""
+        import httpx
+        from qdrant_client import QdrantClient
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+        try:
+            if self._client is None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of an API key over plain HTTP: who sets it knows
+                    if self.url is not None:
+                        self._client = QdrantClient(
+                            url=self.url, api_key=self._api_key, timeout=TIMEOUT_S, check_compatibility=False
+                        )
+                    else:
+                        self._lock()
+                        self._client = QdrantClient(path=str(self._folder), force_disable_check_same_thread=True)
+            yield self._client
+        except (ResponseHandlingException, UnexpectedResponse, httpx.HTTPError) as error:
+            raise UnavailableError("The collections can't be reached. Please try again later") from error
+
+    def _lock(self) -> None:
+        """The library's own lock leaves a file open where it is refused."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        held = (self._folder / "kodify.lock").open("w")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise UnavailableError(
+                f"Another process has the collections in {self._folder} open: name that Kodify with --server, or set "
+                "QDRANT_URL."
+            ) from None
+        self._held = held
+
+
+def point_id(path: str, number: int) -> str:
+    return str(uuid5(_NAMESPACE, f"{path}\0{number}"))
+
+
+def payload_of(path: str, number: int, of: int, digest: str, language: str, **more: Any) -> dict[str, Any]:
+    return {"path": path, "folders": folders(path), "number": number, "of": of, "digest": digest, "language": language,
+            **more}  # fmt: skip
+
+
+def _point(point: Point) -> Any:
+    from qdrant_client import models
+
+    vectors: dict[str, Any] = {}
+    if point.vector is not None:
+        vectors[DENSE] = point.vector.tolist()
+    if point.terms:
+        vectors[TERMS] = models.SparseVector(indices=list(point.terms), values=list(point.terms.values()))
+    return models.PointStruct(id=point.id, vector=vectors, payload=point.payload)
+
+
+def _condition(where: Where) -> Any:
+    from qdrant_client import models
+
+    wanted = {"folders": where.path.rstrip("/") if where.path is not None else None, "language": where.language}
+    must = [
+        models.FieldCondition(key=key, match=models.MatchValue(value=value))
+        for key, value in wanted.items()
+        if value is not None
+    ]
+    return models.Filter(must=must) if must else None
+
+
+def _metadata(about: About) -> dict[str, Any]:
+    return {OWNER: 1, "model": about.model, "size": about.size, "repository": about.repository, "commit": about.commit}

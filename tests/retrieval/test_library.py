@@ -1,0 +1,170 @@
+"""A collection: what is put is found, what is put again replaces the first, what is half there is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kodify.config_file import RetrievalEntry
+from kodify.engine.scripted import WordEmbedder
+from kodify.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
+from kodify.retrieval.base import Where
+from kodify.retrieval.library import Library
+from kodify.retrieval.store import Store
+
+CODE = b'''
+def parse_header(line):
+    """Split a header into its value and its parameters."""
+    return line.split(";")
+
+
+class Reader:
+    """Reads lines."""
+
+    def read_all(self):
+        return list(self)
+'''
+
+
+async def test_what_is_put_is_found_with_its_place(library: Library) -> None:
+    await library.make("code")
+    put = await library.put("code", "lib/http.py", CODE, "c0ffee")
+    assert put.skipped is None
+    assert put.pieces == await library.count("code")
+    found = await library.search(["code"], "parse a header into parameters", k=1)
+    assert [(one.path, one.title, one.start, one.end, one.language, one.commit) for one in found] == [
+        ("lib/http.py", "parse_header", 2, 4, "python", "c0ffee")
+    ]
+    assert "def parse_header" in found[0].text
+    assert 0.5 < found[0].relevance <= 1
+
+
+@pytest.mark.parametrize(("by", "most"), [("words", 1), ("meaning", 5), ("both", 5)])
+async def test_each_side_can_be_asked_alone(library: Library, by: str, most: int) -> None:
+    await library.make("code")
+    await library.put("code", "a.py", CODE)
+    found = await library.search(["code"], "read_all", k=5, by=by)
+    assert found[0].title == "Reader.read_all" or by != "words"
+    assert 1 <= len(found) <= most
+
+
+async def test_a_document_takes_the_place_of_its_former_self(library: Library) -> None:
+    await library.make("notes")
+    await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond\n\n# Three\n\nthird")
+    await library.put("notes", "a.md", b"# One\n\nonly")
+    assert await library.count("notes") == 1
+    assert [one.text for one in await library.search(["notes"], "first second third only", k=9)] == ["# One\n\nonly"]
+    await library.remove("notes", "a.md")
+    assert await library.count("notes") == 0
+    assert await library.search(["notes"], "only") == []
+    assert await library.held("notes") == {}
+
+
+async def test_it_is_the_same_after_it_was_closed(tmp_path: Path, embedder: WordEmbedder) -> None:
+    for turn in range(2):
+        library = Library(RetrievalEntry(), Store(None, None, tmp_path / "q"), lambda model: embedder)
+        if turn == 0:
+            await library.make("code")
+            await library.put("code", "a.py", CODE)
+            await library.put("code", "b.bin", b"\0\0")
+        held = await library.held("code")
+        assert (held["a.py"].pieces, held["b.bin"].pieces, held["b.bin"].skipped) == (2, 0, "no text")
+        assert (await library.search(["code"], "parse_header", k=1))[0].title == "parse_header"
+        await library.close()
+
+
+async def test_half_a_document_is_none(library: Library) -> None:
+    await library.make("notes")
+    await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond")
+    store = library._store
+    ids = list(store._shelf("notes")._ids)
+    store._client.delete("notes", points_selector=ids[:1])  # type: ignore[union-attr] - as a killed process leaves it
+    store._shelves.clear()
+    assert await library.held("notes") == {}
+    await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond")
+    assert (await library.held("notes"))["a.md"].pieces == 2
+    assert await library.count("notes") == 2
+
+
+async def test_two_writers_of_one_document_leave_one(library: Library) -> None:
+    await library.make("notes")
+    texts = [f"# One\n\nversion {number}\n\n# Two\n\nversion {number}".encode() for number in range(6)]
+    await asyncio.gather(*(library.put("notes", "a.md", text) for text in texts))
+    assert await library.count("notes") == 2
+    found = await library.search(["notes"], "version", k=9)
+    assert len({one.text.rsplit(" ", 1)[1] for one in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "paths"),
+    [
+        (Where(), {"a/x.py", "a/y.md", "ab/z.py"}),
+        (Where(path="a"), {"a/x.py", "a/y.md"}),
+        (Where(path="a/"), {"a/x.py", "a/y.md"}),
+        (Where(path="ab/z.py"), {"ab/z.py"}),
+        (Where(language="python"), {"a/x.py", "ab/z.py"}),
+        (Where(path="a", language="markdown"), {"a/y.md"}),
+        (Where(path="b"), set()),
+    ],
+)
+@pytest.mark.parametrize("by", ["words", "meaning", "both"])
+async def test_filters(library: Library, where: Where, paths: set[str], by: str) -> None:
+    await library.make("code")
+    for path in ("a/x.py", "a/y.md", "ab/z.py"):
+        await library.put("code", path, b"a common word")
+    found = await library.search(["code"], "common word", k=9, where=where, by=by)
+    assert {one.path for one in found} == paths
+
+
+async def test_what_is_not_above_the_threshold_is_left_out(library: Library) -> None:
+    await library.make("notes")
+    await library.put("notes", "a.txt", b"apples and pears")
+    await library.put("notes", "b.txt", b"something else entirely, though apples too")
+    near = await library.search(["notes"], "a.txt apples and pears", k=9, threshold=0.9)
+    assert [one.path for one in near] == ["a.txt"]
+    assert await library.search(["notes"], "unheard of", threshold=0.99) == []
+
+
+async def test_several_collections_at_once(library: Library) -> None:
+    for name in ("one", "two"):
+        await library.make(name)
+        await library.put(name, "a.txt", f"the word {name}".encode())
+    found = await library.search(["one", "two"], "word", k=9)
+    assert {one.collection for one in found} == {"one", "two"}
+
+
+async def test_refusals(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(BadRequestError):
+        await library.make("no/slash")
+    await library.make("one")
+    with pytest.raises(ConflictError):
+        await library.make("one")
+    for call in (library.search(["none"], "x"), library.put("none", "a", b"a"), library.drop("none")):
+        with pytest.raises(NotFoundError):
+            await call
+    other = Library(RetrievalEntry(), Store(None, None, tmp_path / "qdrant"), lambda model: WordEmbedder())
+    with pytest.raises(UnavailableError, match="Another process"):
+        await other.names()
+
+
+async def test_another_model_is_told_apart(tmp_path: Path) -> None:
+    store = Store(None, None, tmp_path / "q")
+    first = Library(RetrievalEntry(), store, lambda model: WordEmbedder())
+    await first.make("one")
+    second = Library(RetrievalEntry(), store, lambda model: WordEmbedder(names=("another",)))
+    with pytest.raises(ConflictError, match="made for the model scripted-embedder"):
+        await second.put("one", "a.txt", b"text")
+    await first.close()
+
+
+async def test_an_index_that_was_renewed_finds_the_same(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kodify.retrieval.shelf.LEAST_DEAD", 3)
+    await library.make("notes")
+    for turn in range(5):
+        for name in ("a", "b", "c"):
+            await library.put("notes", f"{name}.txt", f"{name} number {turn}".encode())
+    found = await library.search(["notes"], "number", k=9, by="words")
+    assert {one.text for one in found} == {"a number 4", "b number 4", "c number 4"}
+    assert len(library._store._shelf("notes")._ids) < 15
