@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kodify import __version__, auth, censor, journal
+from kodify import __version__, auth, censor, journal, retrieval
 from kodify.actions import Actions
 from kodify.api import (
     actions,
@@ -21,6 +21,7 @@ from kodify.api import (
     admin_server,
     admin_users,
     chat,
+    collections,
     completions,
     docs,
     embeddings,
@@ -107,6 +108,19 @@ ROUTES = [
     Route("/api/v1/admin/running/{id}", guard("admin", admin_server.cancel), methods=["DELETE"]),
     Route("/api/v1/admin/settings", guard("admin", admin_server.settings), methods=["GET"]),
     Route("/api/v1/admin/engines", guard("admin", admin_server.engines), methods=["GET"]),
+    Route("/api/v1/collections", guard("user", collections.show_all), methods=["GET"]),
+    Route("/api/v1/collections", guard("admin", collections.make), methods=["POST"]),
+    Route("/api/v1/collections/{name}", guard("admin", collections.show), methods=["GET"]),
+    Route("/api/v1/collections/{name}", guard("admin", collections.note), methods=["PATCH"]),
+    Route("/api/v1/collections/{name}", guard("admin", collections.drop), methods=["DELETE"]),
+    Route(
+        "/api/v1/collections/{name}/search",
+        guard("user", collections.search, limited=True, journaled=True),
+        methods=["POST"],
+    ),
+    Route("/api/v1/collections/{name}/documents", guard("admin", collections.documents), methods=["GET"]),
+    Route("/api/v1/collections/{name}/documents/{path:path}", guard("admin", collections.put), methods=["PUT"]),
+    Route("/api/v1/collections/{name}/documents/{path:path}", guard("admin", collections.remove), methods=["DELETE"]),
     Route("/health", guard("public", health.health), methods=["GET"]),
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
@@ -164,6 +178,7 @@ def build_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await app.state.library.close()
             await engines.stop()
             await app.state.auth.stop()
             if app.state.censor is not None:
@@ -200,6 +215,7 @@ def build_app(
     app.state.journal_access = journal.build_access(settings)
     app.state.metrics = metrics
     app.state.censor = censor.build(settings.file.censor, metrics.registry)
+    app.state.library = retrieval.build(settings, engines)
     acceptance = journal.build_acceptance(metrics, app.state.journal)
     app.state.actions = Actions(settings.actions_path)
     app.state.desk = Desk(settings.completion_cache, metrics, acceptance)

@@ -6,24 +6,24 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, cli_journal, cli_users, logs, terminal, verdicts
-from kodify.engines import Engines, Served
+from kodify import __version__, cli_journal, cli_retrieval, cli_users, logs, terminal, verdicts
+from kodify.configured import build_engines
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
-from kodify.shipped import find_file
 
 app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
 
 app.add_typer(cli_users.app, name="users")
 app.add_typer(cli_journal.app, name="journal")
-
-UPSTREAM_PATIENCE_S = 10.0
+app.add_typer(cli_retrieval.app, name="collections")
+app.command()(cli_retrieval.index)
+app.command()(cli_retrieval.search)
 
 Model = Annotated[str | None, typer.Option(help="Folder of the model, or its hub id (MODEL).")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
@@ -48,7 +48,7 @@ def serve(model: Model = None, host: Host = None, port: Port = None, config: Con
     from kodify.server import serve as serve_app
 
     reread = partial(Settings.load, model=model, host=host, port=port, config=config)
-    code = _run(serve_app(settings, _build_engines(settings), reread))
+    code = _run(serve_app(settings, build_engines(settings), reread))
     end_children()
     logging.shutdown()
     # All is shut down; the interpreter's own end would print triton's reports of leaked functions, and wait for a
@@ -117,51 +117,6 @@ def migrate() -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _build_engines(settings: Settings) -> Engines:
-    from kodify.engine.vllm import VllmEngine
-    from kodify.engine.vllm_embed import VllmEmbedder
-
-    served = []
-    for entry, own in settings.models:
-        label, required = own.served_names[0], entry is None or entry.required
-        if entry is not None and entry.task == "embed":
-            served.append(Served(VllmEmbedder(own), label, "embed", required=required))
-        else:
-            adapters = entry.adapters if entry is not None else {}
-            engine = VllmEngine(own, adapters)
-            served.append(Served(engine, label, "generate", own.preset_path, required, adapters))
-    if settings.file.upstreams:
-        served.extend(_build_upstreams(settings, has_models=bool(served)))
-    return Engines(
-        served,
-        settings.file.tabby.model_name,
-        most_waiting=settings.max_waiting_requests,
-        most_waiting_tokens=settings.max_waiting_tokens,
-    )
-
-
-def _build_upstreams(settings: Settings, *, has_models: bool) -> Iterator[Served]:
-    """Those of each task together. Beside models of its own Kodify does not wait for them for ever."""
-    from kodify.engine.upstream import UpstreamEngine
-    from kodify.engine.upstream_embed import UpstreamEmbedder
-    from kodify.engine.upstream_pool import UpstreamOptions
-    from kodify.preprocess.presets import read_preset
-
-    options: dict[str, list[UpstreamOptions]] = {}
-    for one in settings.file.upstreams:
-        key = one.api_key.get_secret_value() if one.api_key is not None else None
-        options.setdefault(one.task, []).append(UpstreamOptions(one.url, key, tuple(one.models), one.idle_timeout_s))
-    patience_s = UPSTREAM_PATIENCE_S if has_models else None
-    if generating := options.get("generate"):
-        path = None if has_models else settings.completions_preprocessing_config
-        markers = read_preset(find_file(path)).every_token if path is not None else ()
-        engine = UpstreamEngine(generating, markers=markers, patience_s=patience_s)
-        yield Served(engine, "upstreams", preset_path=path, required=not has_models, is_here=False)
-    if embedding := options.get("embed"):
-        embedder = UpstreamEmbedder(embedding, patience_s=patience_s)
-        yield Served(embedder, "embedding upstreams", "embed", required=not has_models, is_here=False)
 
 
 def _load_settings(**given: object) -> Settings:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import httpx
@@ -76,12 +77,12 @@ def serving(settings: Settings, engine: Engine | Engines) -> Iterator[Served]:
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """The defaults: nothing of this machine's environment or .env gets in."""
     for field in Settings.model_fields.values():
         if field.alias:
             monkeypatch.delenv(field.alias, raising=False)
-    return Settings(_env_file=None)
+    return Settings(_env_file=None, DATA_PATH=str(tmp_path / "kodify-data"))
 
 
 Serve = Callable[..., Served]

@@ -94,6 +94,8 @@ def _operation(method: str, route: Route, guarded: Guarded, found: Operation, bo
 def _content(found: Operation, bodies: dict[str, Any]) -> dict[str, Any]:
     if found.form is not None:
         return {"application/x-www-form-urlencoded": {"schema": found.form.model_json_schema()}}
+    if found.raw:
+        return {"application/octet-stream": {}}
     schemas = [bodies[kind] for kind in found.bodies]
     if not schemas:
         return {}

@@ -16,6 +16,7 @@ from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
 from kodify.protocol.embeddings import EmbeddingRequest
 from kodify.protocol.infill import InfillRequest
 from kodify.protocol.pages import SignIn
+from kodify.protocol.retrieval import Checkout, NewCollection, SearchRequest
 from kodify.protocol.tabby import CompletionRequest
 
 JSON, TEXT, HTML, STREAM = "application/json", "text/plain", "text/html", "text/event-stream"
@@ -36,10 +37,15 @@ class Operation:
     streams: bool = False
     status: int = 200
     errors: tuple[int, ...] = ()
+    raw: bool = False  # the body is a file as it is
 
 
 class SelectKind(BaseModel):
     select_kind: str | None = None
+
+
+class OfCommit(BaseModel):
+    commit: str | None = None
 
 
 class SignOn(BaseModel):
@@ -58,6 +64,9 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "embeddings": (EmbeddingRequest, ""),
     "action": (ActionRequest, "Action"),
     "event": (Event, "Completion"),
+    "collection": (NewCollection, ""),
+    "checkout": (Checkout, ""),
+    "search": (SearchRequest, ""),
     "sign_in": (SignIn, ""),
     "load_adapter": (LoadAdapter, ""),
     "unload_adapter": (UnloadAdapter, ""),
@@ -71,6 +80,8 @@ _PAGES = "Pages"
 _ADMIN = "Administration"
 _COMPLETION = ("id", "object", "created", "model", "choices", "usage")
 _SESSION = ("signed_in", "name", "administrator", "methods", "version")
+_DOCUMENTS = "Documents"
+_COLLECTION = ("name", "title", "model", "repository", "commit", "pieces")
 _USER = ("token", "email", "expiration_date", "disabled", "privileged")
 
 
@@ -246,6 +257,48 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The settings in effect, secrets masked.", _ADMIN, fields=("version", "data", "config.yml")
     ),
     ("GET", "/api/v1/admin/engines"): Operation("The engines, and how they are.", _ADMIN, fields=("data",)),
+    ("GET", "/api/v1/collections"): Operation("The collections that one may search.", _DOCUMENTS, fields=("data",)),
+    ("POST", "/api/v1/collections"): Operation(
+        "A new collection, for the model that embeds.",
+        _DOCUMENTS,
+        ("collection",),
+        fields=_COLLECTION,
+        errors=(404, 409),
+    ),
+    ("GET", "/api/v1/collections/{name}"): Operation(
+        "What a collection has, and what is on its way.",
+        _DOCUMENTS,
+        fields=(*_COLLECTION, "documents", "skipped", "running"),
+        errors=(404,),
+    ),
+    ("PATCH", "/api/v1/collections/{name}"): Operation(
+        "Which repository and commit it has been filled from.",
+        _DOCUMENTS,
+        ("checkout",),
+        answers=None,
+        status=204,
+        errors=(404,),
+    ),
+    ("DELETE", "/api/v1/collections/{name}"): Operation(
+        "Delete a collection with all that is in it.", _DOCUMENTS, answers=None, status=204, errors=(404,)
+    ),
+    ("POST", "/api/v1/collections/{name}/search"): Operation(
+        "Passages that answer a question.", _DOCUMENTS, ("search",), fields=("data",), errors=(404, 409)
+    ),
+    ("GET", "/api/v1/collections/{name}/documents"): Operation(
+        "The documents that a collection has whole, with their digests.", _DOCUMENTS, fields=("data",), errors=(404,)
+    ),
+    ("PUT", "/api/v1/collections/{name}/documents/{path}"): Operation(
+        "Put a document, in place of what there was of it.",
+        _DOCUMENTS,
+        query=OfCommit,
+        raw=True,
+        fields=("path", "pieces", "skipped"),
+        errors=(400, 404, 409, 413),
+    ),
+    ("DELETE", "/api/v1/collections/{name}/documents/{path}"): Operation(
+        "Remove a document.", _DOCUMENTS, answers=None, status=204, errors=(400, 404)
+    ),
     ("GET", "/health"): Operation("200 where every engine can work.", _SERVER, fields=("status", "version")),
     ("GET", "/ready"): Operation(
         "Whether this replica should get requests.", _SERVER, fields=("status", "models", "device", "running")

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
-import numpy as np
-
 from kodify.retrieval.base import Held, Where
 
 _Rows = tuple["array[int]", "array[float]"]
@@ -86,6 +84,8 @@ class Shelf:
 
     def search(self, asked: dict[int, float], limit: int, where: Where) -> list[str]:
         """Ids, the best first; what has none of the words is not among them."""
+        import numpy as np  # the engine's
+
         if not self._ids or not self._living:
             return []
         scores = np.zeros(len(self._ids), dtype=np.float32)

@@ -50,8 +50,8 @@ async def sync(
     told: Callable[[int, int, str], None] = lambda done, all, path: None,
 ) -> Report:
     """`under`: the folder of the collection that this is the content of. `told` hears how many documents of how many
-    are done, and which one is next. A document that fails is told of in the report, and tried again by the next run; the
-    others go on. Raises a KodifyError where none can."""
+    are done, and which one is next. A document that fails is told of in the report, and tried again by the next run;
+    the others go on. Raises a KodifyError where none can."""
     report = Report()
     above = under.strip("/") + "/" if under.strip("/") else ""
     found = [replace(one, path=above + one.path) for one in await asyncio.to_thread(lambda: list(walk(root)))]

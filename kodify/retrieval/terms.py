@@ -29,7 +29,7 @@ _ENDINGS = ("ations", "ation", "ings", "ing", "ers", "ies", "ied", "ed", "es", "
 def words(text: str) -> list[str]:
     """Lower-cased: each word, and of a camelCase or snake_case one its parts too. Common words are left out, endings
     are cut so that `parsing` finds `parse`."""
-    found = []
+    found: list[str] = []
     for match in _WORD.finditer(text):
         word = match.group()
         if len(word) > MOST_CHARACTERS:

@@ -109,6 +109,11 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "/v1/events": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0, "view_id": "v", "elapsed": 100}],
+    "/api/v1/collections": [{"name": "notes"}],
+    "/api/v1/collections/{name}/search": [
+        {"query": "parse a header"},
+        {"query": "x", "k": 5, "threshold": 0.5, "path": "lib", "language": "python", "by": "words"},
+    ],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
     "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],

@@ -46,6 +46,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.logs": {"kodify.journal.secrets", "kodify.serving", "kodify.settings"},
     "kodify.journal": {"kodify", "kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
     "kodify.web": set(),
+    "kodify.retrieval": {
+        "kodify.config_file",
+        "kodify.engine.base",
+        "kodify.engines",
+        "kodify.errors",
+        "kodify.preprocess.languages",
+        "kodify.settings",
+    },
     "kodify.db": {"kodify.errors", "kodify.settings", "kodify.shipped"},
     "kodify.auth": {"kodify.db", "kodify.errors", "kodify.metrics", "kodify.settings"},
 }

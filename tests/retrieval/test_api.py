@@ -1,0 +1,191 @@
+"""`/api/v1/collections` over a real socket, with users in a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kodify.auth import administration
+from kodify.auth.administration import Actor
+from kodify.config_file import ConfigFile
+from kodify.engine.scripted import ScriptedEngine, WordEmbedder
+from kodify.engines import Engines, Served
+from kodify.retrieval import syncing
+from kodify.retrieval.remote import RemoteCollection
+from kodify.retrieval.walking import Checkout
+from kodify.settings import Settings
+from tests import conftest
+from tests.api.test_errors import assert_error
+from tests.conftest import eventually
+
+ENTRY = {
+    "collections": {
+        "open": {"title": "For everyone"},
+        "closed": {"users": ["reader@example.ru"]},
+        "grouped": {"groups": ["staff"]},
+    },
+    "groups": {"staff": ["Other@example.ru"]},
+}
+Start = Callable[..., conftest.Served]
+People = tuple[conftest.Served, dict[str, httpx.Client]]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Iterator[Start]:
+    """start(retrieval, MTSAI_AUTH=…): an app that generates and embeds."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(entry: dict[str, Any] | None = None, **variables: object) -> conftest.Served:
+            given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+            own = settings.model_copy(update={given[k]: v for k, v in variables.items()})
+            own._file = ConfigFile.model_validate({"retrieval": entry or {}})
+            engines = Engines([Served(ScriptedEngine()), Served(WordEmbedder(), task="embed")])
+            served = stack.enter_context(conftest.serving(own, engines))
+            eventually(lambda: bool(served.app.state.ready))
+            return served
+
+        yield serve
+
+
+@pytest.fixture
+def people(start: Start, users: dict[str, object]) -> Iterator[People]:
+    served = start(ENTRY, **users)
+    clients = {}
+
+    async def make(name: str, privileged: bool) -> str:
+        found = served.app.state.administration
+        assert found is not None
+        _, token = await found.create(Actor("test"), f"{name}@example.ru", None, 9, privileged=privileged)
+        return str(token)
+
+    with contextlib.ExitStack() as stack:
+        for name in ("admin", "reader", "other"):
+            token = asyncio.run_coroutine_threadsafe(make(name, name == "admin"), served.loop).result(30)
+            clients[name] = stack.enter_context(served.client(authorization=f"Bearer {token}"))
+        yield served, clients
+
+
+def test_administrators_fill_and_users_search(people: People) -> None:
+    served, clients = people
+    admin, reader = clients["admin"], clients["reader"]
+    made = admin.post("/api/v1/collections", json={"name": "open"}).json()
+    assert (made["name"], made["title"], made["model"], made["pieces"]) == (
+        "open", "For everyone", "scripted-embedder", 0,
+    )  # fmt: skip
+    path = "/api/v1/collections/open"
+    put = admin.put(f"{path}/documents/docs/a b.md?commit=c0ffee", content=b"# Pears\n\nPears are sweet.")
+    assert put.json() == {"path": "docs/a b.md", "pieces": 1, "skipped": None}
+    assert admin.put(f"{path}/documents/x.bin", content=b"\0").json()["skipped"] == "no text"
+    assert admin.patch(path, json={"repository": "host/team/p", "commit": "c0ffee"}).status_code == 204
+    status = admin.get(path).json()
+    assert (status["documents"], status["pieces"], status["skipped"], status["running"], status["commit"]) == (
+        1, 1, {"x.bin": "no text"}, 0, "c0ffee",
+    )  # fmt: skip
+    (found,) = reader.post(f"{path}/search", json={"query": "sweet pears"}).json()["data"]
+    assert (found["path"], found["title"], found["start_line"], found["text"], found["commit"]) == (
+        "docs/a b.md", "Pears", 1, "# Pears\n\nPears are sweet.", "c0ffee",
+    )  # fmt: skip
+    assert [one["name"] for one in reader.get("/api/v1/collections").json()["data"]] == ["open"]
+    assert admin.delete(f"{path}/documents/docs/a b.md").status_code == 204
+    assert list(admin.get(f"{path}/documents").json()["data"][0]) == ["path", "digest", "pieces", "skipped"]
+    assert admin.delete(path).status_code == 204
+    assert_error(admin.get(path), 404, "NotFoundError")
+
+    async def acts() -> list[tuple[str, str, str | None]]:
+        found = administration(served.app.state.auth, served.app.state.settings)
+        assert found is not None
+        return [(act.act, act.target, act.detail) for act in await found.acts(None, 99)]
+
+    noted = asyncio.run_coroutine_threadsafe(acts(), served.loop).result(30)
+    assert [one for one in noted if one[0] != "create"] == [
+        ("delete collection", "open", None),
+        ("remove", "open", "docs/a b.md"),
+        ("fill collection", "open", "host/team/p c0ffee"),
+        ("upload", "open", "x.bin"),
+        ("upload", "open", "docs/a b.md"),
+        ("make collection", "open", "for scripted-embedder"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("collection", "who"),
+    [
+        ("open", {"admin", "reader", "other"}),
+        ("closed", {"admin", "reader"}),
+        ("grouped", {"admin", "other"}),
+        ("unlisted", {"admin"}),
+    ],
+)
+def test_who_may_search(people: People, collection: str, who: set[str]) -> None:
+    """For all others the collection is not there."""
+    _, clients = people
+    assert clients["admin"].post("/api/v1/collections", json={"name": collection}).status_code == 200
+    for name, client in clients.items():
+        answer = client.post(f"/api/v1/collections/{collection}/search", json={"query": "x", "by": "words"})
+        listed = [one["name"] for one in client.get("/api/v1/collections").json()["data"]]
+        if name in who:
+            assert answer.json() == {"data": []}
+            assert listed == [collection]
+        else:
+            assert_error(answer, 404, "NotFoundError", f"There is no collection {collection}.")
+            assert listed == []
+            for method, path in (("PUT", "/documents/a.md"), ("DELETE", ""), ("GET", "")):
+                assert_error(client.request(method, f"/api/v1/collections/{collection}{path}"), 403, "ForbiddenError")
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/a", "a//b", "a/%2e/b", "a/%2e%2e/%2e%2e/b", "%0a", "x" * 1025])
+def test_a_documents_path_is_plain(people: People, path: str) -> None:
+    _, clients = people
+    clients["admin"].post("/api/v1/collections", json={"name": "open"})
+    request = clients["admin"].build_request("PUT", "/", content=b"text")
+    request.url = request.url.copy_with(raw_path=f"/api/v1/collections/open/documents/{path}".encode())
+    assert_error(clients["admin"].send(request), 400, "BadRequestError")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"query": ""}, {"query": "x", "k": 0}, {"query": "x", "threshold": 1}, {"query": "x", "by": "y"}]
+)
+def test_wrong_searches(start: Start, body: dict[str, Any]) -> None:
+    with start().client() as client:
+        assert_error(client.post("/api/v1/collections/a/search", json=body), 400, "BadRequestError")
+
+
+def test_without_users_nobody_is_an_administrator_and_all_is_searched(start: Start) -> None:
+    served = start()
+    library = served.app.state.library
+
+    async def fill() -> None:
+        await library.make("notes")
+        await library.put("notes", "a.txt", b"pears")
+
+    asyncio.run_coroutine_threadsafe(fill(), served.loop).result(30)
+    with served.client() as client:
+        assert_error(client.post("/api/v1/collections", json={"name": "x"}), 403, "ForbiddenError")
+        found = client.post("/api/v1/collections/notes/search", json={"query": "pears"}).json()["data"]
+    assert [one["path"] for one in found] == ["a.txt"]
+
+
+async def test_a_folder_goes_to_a_running_kodify(people: People, tmp_path: Path) -> None:
+    served, clients = people
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "a.md").write_text("# A\n\napples")
+    (root / "b.md").write_text("# B\n\npears")
+    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    async with RemoteCollection(served.url, token, "open") as remote:
+        await remote.make_sure()
+        first = await syncing.sync(root, Checkout("host/p", "1"), remote)
+        (root / "b.md").unlink()
+        second = await syncing.sync(root, Checkout("host/p", "2"), remote)
+        held = await remote.held()
+        found = await remote.search({"query": "apples"})
+    assert (first.indexed, first.removed, second.indexed, second.unchanged, second.removed) == (2, 0, 0, 1, 1)
+    assert list(held) == ["a.md"]
+    assert [one["path"] for one in found] == ["a.md"]
+    assert clients["admin"].get("/api/v1/collections/open").json()["commit"] == "2"
