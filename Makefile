@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(ACCEL)
 
-.PHONY: setup serve test check format bench fuzz lock nano dist sbom
+.PHONY: setup serve test check format bench fuzz lock nano dist sbom image-check
 
 setup: $(INSTALLED)
 
@@ -19,6 +19,9 @@ serve: setup
 test: setup
 	@{ command -v npm && command -v chromium; } >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
 		{ apt-get update -qq && apt-get install -qq --no-install-recommends nodejs npm chromium fonts-liberation; }
+# What tests drive besides, Debian has: it is installed where it is missing and may be.
+test: setup
+	scripts/test_tools.sh
 	$(BIN)/python -m pytest
 
 check: setup
@@ -49,6 +52,11 @@ nano: setup
 dist: setup
 	rm -rf dist
 	$(BIN)/python -m uv build --quiet --no-build-isolation --python $(BIN)/python -o dist
+
+# The Containerfile's steps carried out and its command started, without a container engine. As root, on a Debian with
+# Python 3.11.
+image-check: setup
+	$(BIN)/python scripts/image.py cpu
 
 # dist/kodify-….cdx.json: what a serving installation consists of, as CycloneDX says it.
 sbom: setup

@@ -227,6 +227,7 @@ def build_app(
     app.state.document = None  # a task, when it has been asked for
     app.state.ready = False
     app.state.draining = False
+    metrics.watch_loaded(lambda: app.state.ready and not app.state.draining)
     return app
 
 

@@ -68,6 +68,10 @@ class Metrics:
         info = Gauge("kodify_info", "1, with the version.", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
 
+    def watch_loaded(self, loaded: Callable[[], bool]) -> None:
+        meaning = "1 when the models are loaded and no end was asked for."
+        Gauge("kodify_loaded", meaning, registry=self.registry).set_function(loaded)
+
     def watch_auth_cache(self, size: Callable[[], int]) -> None:
         gauge = Gauge("kodify_auth_cache_entries", "Tokens whose holders are known.", registry=self.registry)
         gauge.set_function(size)

@@ -13,14 +13,7 @@ ${PYTHON:-python3} -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     exit 1
 }
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 echo "Installing the $accel set: about a minute, and longer where the downloads are slow."
-if [ "$accel" = cpu ]; then
-    torch=$(grep '^torch==' requirements/cpu.txt)
-    # From where pip is set up to look; else from PyTorch's own index of CPU builds.
-    pip install --quiet --no-deps "$torch" 2>/dev/null ||
-        pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu "$torch"
-fi
-pip install --quiet --no-deps -r "requirements/$accel.txt" -r requirements/dev.txt
-pip install --quiet --no-deps --no-build-isolation --editable .
+scripts/packages.sh "$accel" .venv/bin/python requirements/dev.txt
+.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
