@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from kodify import __version__, auth, censor, journal, retrieval
@@ -222,6 +222,8 @@ def build_app(
     app.state.turn = Turn() if app.state.journal is None else Turn(app.state.journal.settle)
     app.state.connections = Connections(settings, metrics.registry)
     LineMetrics(metrics.registry, lambda: [(served.name, served.line) for served in engines.here])
+    sockets = [route.path_regex for route in ROUTES if isinstance(route, WebSocketRoute)]
+    app.state.takes_sockets = lambda path: any(regex.match(path) for regex in sockets)
     app.state.running = set()  # answers on their way
     app.state.pages = Pages(__version__) if settings.page else None
     app.state.document = None  # a task, when it has been asked for

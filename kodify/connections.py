@@ -33,10 +33,12 @@ class Connections:
         self.most = min(settings.max_connections, max(open_files() - RESERVED_FILES, 1))
         self.most_per_address = settings.max_connections_per_address
         self.open = 0
+        self.sockets = 0  # of these
         self._by_address: Tally[str] = Tally()
         counter = Counter("kodify_connections_cut", "Connections cut, by reason.", ["reason"], registry=registry)
         self._cut: dict[Reason, Counter] = {reason: counter.labels(reason) for reason in get_args(Reason)}
         Gauge("kodify_connections", "Open connections.", registry=registry).set_function(lambda: self.open)
+        Gauge("kodify_websockets", "Open WebSockets.", registry=registry).set_function(lambda: self.sockets)
 
     def enter(self, address: str) -> bool:
         """Counts a new connection, which must `leave` in any case; False where it is one too many."""

@@ -12,11 +12,14 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from kodify.api.outlet import WAITING
 from kodify.errors import AddressTooLongError, BadRequestError, HeadTooLargeError, KodifyError
 from kodify.http_connection import Connection
+from kodify.websocket_protocol import PING_EVERY_S, PONG_WITHIN_S, WebSocketConnection
 
 MOST_HEAD_BYTES = 64 * 1024
 MOST_HEAD_LINES = 100
 MOST_ADDRESS_BYTES = 16 * 1024
 MOST_PIPELINED = 8  # requests that wait behind the one that is answered
+MOST_LINE_BYTES = 8000  # of the request that becomes a WebSocket
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
@@ -26,6 +29,7 @@ class Protocol(Connection):
         self.url = b""
         self._unused_bytes = 0  # of the part, that were neither a head nor a body yet
         self._refusal: KodifyError | None = None
+        self._becomes_socket = False
 
     def data_received(self, data: bytes) -> None:
         """Java's client offers HTTP/2 (`Upgrade: h2c`) with its first request, and the parser then takes the body
@@ -45,8 +49,9 @@ class Protocol(Connection):
             self.parser.feed_data(data)
         except httptools.HttpParserError:  # no line in the log: a client could fill the disk with them
             self._refuse(self._refusal or BadRequestError("Invalid HTTP request received."))
-        except httptools.HttpParserUpgrade:  # a WebSocket is answered as the plain request that it is
-            pass
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._becomes_socket:
+                return self._hand_over(data[int(upgrade.args[0]) :])
         if self._part:
             self._wait_for_rest()
 
@@ -86,11 +91,38 @@ class Protocol(Connection):
             self._object(BadRequestError("Too many requests wait on one connection."))
         waits = self.cycle is not None and not self.cycle.response_complete
         super().on_headers_complete()
+        if self._becomes_socket:
+            return
         if waits:  # read on, or nobody sees that the client has left
             self.flow.resume_reading()
         self._part, self._deadline, self._unused_bytes = "body", 0.0, 0
 
+    def _should_upgrade(self) -> bool:
+        """Only where a socket is served, and nothing else is under way; else it is answered as the plain request that
+        it is. Asked for each part of the message: the first answer holds."""
+        if self._part == "head" and not self._becomes_socket and super()._should_upgrade():
+            if self.pipeline or (self.cycle is not None and not self.cycle.response_complete):
+                return False
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            self._becomes_socket = self.config.app.state.takes_sockets(path)  # type: ignore[union-attr]
+            if self._becomes_socket and (wrong := _wrong_handshake(self.scope["method"], self.url, self.headers)):
+                self._object(BadRequestError(wrong))
+        return self._becomes_socket
+
+    def _hand_over(self, rest: bytes) -> None:
+        """To another protocol: this one hears no more of the connection. `rest` came behind the head."""
+        self._part = ""
+        self._unset_keepalive_if_required()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        if rest and isinstance(protocol, WebSocketConnection):
+            protocol.data_received(rest)
+
     def on_body(self, body: bytes) -> None:
+        if self._becomes_socket:
+            return
         self._unused_bytes = 0
         super().on_body(body)
         if self._running is not self.cycle and len(self.cycle.body) > HIGH_WATER_LIMIT:
@@ -99,6 +131,8 @@ class Protocol(Connection):
             self._object(BadRequestError("A request that waits on one connection has too large a body."))
 
     def on_message_complete(self) -> None:
+        if self._becomes_socket:
+            return
         self._part = ""
         super().on_message_complete()
         if self.cycle.response_complete and not self.pipeline:
@@ -110,3 +144,29 @@ class Protocol(Connection):
             self._connections.count_cut("head_too_large")
         self._refusal = error
         raise error
+
+
+def _wrong_handshake(method: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> str:
+    """What would not become a socket; "" where all is well. Who refuses it behind us knows not our errors' shape."""
+    told = dict(headers)
+    if max(len(url), *(len(name) + len(value) for name, value in headers)) > MOST_LINE_BYTES:
+        return "A WebSocket's request has too long a line."
+    if method != "GET" or told.get(b"sec-websocket-version") != b"13":
+        return "A WebSocket begins with GET and Sec-WebSocket-Version 13."
+    keys = [value for name, value in headers if name == b"sec-websocket-key"]
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        return "A WebSocket's request needs one Sec-WebSocket-Key of 16 bytes in base64."
+    return ""
+
+
+def protocols(max_message_bytes: int) -> dict[str, Any]:
+    """uvicorn's options for what is spoken here. Nothing is compressed: it would cost each socket memory, and tell
+    of secrets by lengths."""
+    return {
+        "http": Protocol,
+        "ws": WebSocketConnection,
+        "ws_max_size": max_message_bytes,
+        "ws_ping_interval": PING_EVERY_S,
+        "ws_ping_timeout": PONG_WITHIN_S,
+        "ws_per_message_deflate": False,
+    }

@@ -21,7 +21,7 @@ from kodify.connections import raise_open_files
 from kodify.engine.base import Engine
 from kodify.engines import Engines
 from kodify.errors import STOPPING, KodifyError, UnavailableError
-from kodify.http_protocol import Protocol
+from kodify.http_protocol import protocols
 from kodify.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -181,8 +181,7 @@ def _uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:
         port=settings.port,
         log_config=None,
         access_log=False,
-        http=Protocol,
-        ws="none",
+        **protocols(settings.max_body_bytes),
         server_header=False,
         timeout_graceful_shutdown=int(FLUSH_S),
         ssl_context_factory=None if certificate is None else lambda config, default: certificate.context,

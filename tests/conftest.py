@@ -26,7 +26,7 @@ from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.engine.vllm_arguments import MORE_STOPS
 from kodify.engines import Engines
-from kodify.http_protocol import Protocol
+from kodify.http_protocol import protocols
 from kodify.settings import Settings
 
 os.environ.setdefault(*MORE_STOPS)  # vLLM reads it when it is imported, which some tests do before an engine does
@@ -55,7 +55,8 @@ class Served:
 def serving(settings: Settings, engine: Engine | Engines) -> Iterator[Served]:
     port = free_port()
     app = build_app(settings, engine)
-    config = uvicorn.Config(app, http=Protocol, ws="none", port=port, log_config=None, access_log=False, lifespan="on")
+    own = protocols(settings.max_body_bytes)
+    config = uvicorn.Config(app, **own, port=port, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
 

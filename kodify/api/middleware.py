@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kodify import logs, serving
 from kodify.api import errors
@@ -57,7 +58,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            return await (self._socket if scope["type"] == "websocket" else self.app)(scope, receive, send)
         started = time.monotonic()
         status = 499  # the client left before an answer began
         request_id, announced = b"", b""
@@ -107,8 +108,53 @@ class Edge:
             if current.trace is not None:
                 current.trace.end(scope["method"], "" if route == "none" else route, status)
             if self.access_log:
-                _tell_access(current, scope, route, status, seconds)
+                _tell_access(current, scope, scope["method"], route, status, seconds)
         current.end()  # not where an exception goes on: what is logged of it is about this request
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same of a WebSocket: counted and timed when its handshake has ended, told to the log at its end."""
+        started = time.monotonic()
+        status = 0
+        shown_id = _id_of(scope)
+        scope.setdefault("state", {})["request_id"] = shown_id
+        current = Serving(shown_id, started)
+        serving.current.set(current)
+
+        async def tagged(message: Message) -> None:
+            nonlocal status
+            if not status and message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                status = message.get("status", 101)
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *([] if status == 101 else [NOSNIFF]),
+                    (b"x-request-id", shown_id.encode()),
+                ]
+                route = getattr(scope.get("route"), "path", "none")
+                self.metrics.count_request(route, "WEBSOCKET", status, time.monotonic() - started)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, tagged)
+        except (ClientDisconnect, WebSocketDisconnect):
+            pass
+        except Exception as error:
+            socket = WebSocket(scope, receive, tagged)
+            if status:
+                errors.public(error)
+                await socket.close(1011)
+            else:
+                await socket.send_denial_response(errors.response(errors.public(error)))
+        finally:
+            if self.access_log:
+                route = getattr(scope.get("route"), "path", "none")
+                _tell_access(current, scope, "WEBSOCKET", route, status or 499, time.monotonic() - started)
+        current.end()
+
+
+def _id_of(scope: Scope) -> str:
+    """The client's `x-request-id` where it is sane, or a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else new_id()
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:
@@ -137,7 +183,7 @@ def _refusing(max_bytes: int) -> Receive:
     return refuse
 
 
-def _tell_access(current: Serving, scope: Scope, route: str, status: int, seconds: float) -> None:
+def _tell_access(current: Serving, scope: Scope, method: str, route: str, status: int, seconds: float) -> None:
     principal, client = scope["state"].get("principal"), scope.get("client")
     user = None if principal is None else principal.name
-    logs.tell_access(current, scope["method"], route, status, seconds, user, client[0] if client else None)
+    logs.tell_access(current, method, route, status, seconds, user, client[0] if client else None)
