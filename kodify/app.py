@@ -21,6 +21,8 @@ from kodify.api import (
     admin_server,
     admin_users,
     chat,
+    chat_socket,
+    chats,
     collections,
     completions,
     docs,
@@ -42,6 +44,7 @@ from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
 from kodify.api.outlet import Turn
 from kodify.autocomplete.desk import Desk
+from kodify.chats import build as build_chats
 from kodify.connections import Connections
 from kodify.engine.base import Engine
 from kodify.engines import Engines, Served
@@ -121,6 +124,15 @@ ROUTES = [
     Route("/api/v1/collections/{name}/documents", guard("admin", collections.documents), methods=["GET"]),
     Route("/api/v1/collections/{name}/documents/{path:path}", guard("admin", collections.put), methods=["PUT"]),
     Route("/api/v1/collections/{name}/documents/{path:path}", guard("admin", collections.remove), methods=["DELETE"]),
+    Route("/api/v1/chat", guard("user", chats.create), methods=["POST"]),
+    Route("/api/v1/chats", guard("user", chats.show_all), methods=["GET"]),
+    Route("/api/v1/chat/{chat_id}", guard("user", chats.change), methods=["PATCH"]),
+    Route("/api/v1/chat/{chat_id}", guard("user", chats.delete), methods=["DELETE"]),
+    Route("/api/v1/chat/{chat_id}/history", guard("user", chats.show), methods=["GET"]),
+    Route("/api/v1/chat/{chat_id}/send_message", guard("user", chats.send_message, journaled=True), methods=["POST"]),
+    Route("/api/v1/chat/{chat_id}/stop", guard("user", chats.stop), methods=["POST"]),
+    WebSocketRoute("/api/v1/chat/{chat_id}/ws", guard("user", chat_socket.follow)),
+    Route("/api/v1/render", guard("user", chats.render), methods=["POST"]),
     Route("/health", guard("public", health.health), methods=["GET"]),
     Route("/ready", guard("public", health.ready), methods=["GET"]),
     Route("/metrics", guard("public", health.metrics), methods=["GET"]),
@@ -179,6 +191,7 @@ def build_app(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await app.state.library.close()
+            await app.state.chats.stop()
             await engines.stop()
             await app.state.auth.stop()
             if app.state.censor is not None:
@@ -213,6 +226,7 @@ def build_app(
     app.state.logins = auth.LoginLimits()
     app.state.journal = journal.build(settings, metrics)
     app.state.journal_access = journal.build_access(settings)
+    app.state.chats = build_chats(settings)
     app.state.metrics = metrics
     app.state.censor = censor.build(settings.file.censor, metrics.registry)
     app.state.library = retrieval.build(settings, engines)
@@ -253,6 +267,7 @@ async def _load(
             if app.state.journal is not None:
                 await app.state.journal.start()
             await app.state.auth.start()
+            await app.state.chats.start()
             await engines.start(on_loading)
     except TimeoutError as error:
         late = ConfigError(f"The engine was not ready after {patience_s or 0:g} s: raise WAIT_VLLM_ATTEMPTS.")

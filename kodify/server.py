@@ -72,6 +72,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Until what runs has ended the port stays open: new requests and probes are told that this replica goes."""
+        self._state.chats.drain()
         await self._until_idle(self._drain_s, lambda: self._signals > 1)
         for answer in list(self._state.running):
             answer.cut(UnavailableError(STOPPING))
@@ -80,7 +81,8 @@ class Server(uvicorn.Server):
 
     async def _until_idle(self, seconds: float, hurries: Callable[[], bool] = lambda: False) -> None:
         deadline = time.monotonic() + seconds
-        while self.server_state.tasks and not hurries() and time.monotonic() < deadline:  # noqa: ASYNC110 - as uvicorn
+        busy = self.server_state.tasks, self._state.running  # answers of chats go on without a connection
+        while any(busy) and not hurries() and time.monotonic() < deadline:  # noqa: ASYNC110 - as uvicorn
             await asyncio.sleep(LOOK_EVERY_S)
 
     @contextlib.contextmanager

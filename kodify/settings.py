@@ -304,6 +304,25 @@ class Settings(BaseSettings):
         description="Qdrant server of the collections. Unset: in DATA_PATH, for one process at a time.",
     )
     qdrant_api_key: SecretStr | None = Field(None, alias="QDRANT_API_KEY", description="Qdrant's API key.")
+    # chats
+    chats_db_url: SecretStr | None = Field(
+        None,
+        alias="CHATS_DB_URL",
+        description="PostgreSQL of the chats, or `embedded`. Unset: DB_URL's; else `embedded`, from the first chat on.",
+    )
+    chats_table: str | None = Field(
+        None,
+        alias="CHATS_TABLE",
+        description="Table of the chats, may name its schema. Unset: `chats`, by USERS_TABLE.",
+    )
+    chat_hours: float = Field(
+        24.0, alias="CHAT_HOURS", gt=0, le=87_600, description="Hours after its last message when a chat is deleted."
+    )
+    chats_temporary: bool = Field(
+        False,
+        alias="CHATS_TEMPORARY",
+        description="true: of a chat's content nothing outlives it; the journal gets none.",
+    )
 
     # handed on, or accepted from older installations
     pytorch_cuda_alloc_conf: str | None = Field(
@@ -449,6 +468,11 @@ class Settings(BaseSettings):
     def preset_path(self) -> str | None:
         own = self.file.models[0].preprocessing if self.model is None and self.file.models else None
         return self.completions_preprocessing_config or own
+
+    @property
+    def chats_table_name(self) -> str:
+        schema = self.users_table.rpartition(".")[0]
+        return self.chats_table or (f"{schema}.chats" if schema else "chats")
 
     def shown(self) -> dict[str, str]:
         """Variable to its effective value, secrets masked, for `kodify check`."""

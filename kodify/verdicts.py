@@ -41,6 +41,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _actions(settings)
     yield from authorisation(settings)
     yield from journal(settings)
+    yield from chats(settings)
     yield from browsers(settings)
     yield from encryption(settings)
     yield from _port(settings)
@@ -141,6 +142,11 @@ def journal(settings: Settings) -> Iterator[str]:
     rows, contents = settings.logs_retention_days, settings.logs_content_days
     if rows is not None and contents is not None and contents > rows:
         yield f"LOGS_CONTENT_DAYS={contents} is longer than LOGS_RETENTION_DAYS={rows}: texts go with their rows."
+
+
+def chats(settings: Settings) -> Iterator[str]:
+    if settings.chats_table is not None and not TABLE.match(settings.chats_table):
+        yield f"CHATS_TABLE is {settings.chats_table}, which is no table's name: give `table` or `schema.table`."
 
 
 def browsers(settings: Settings) -> Iterator[str]:

@@ -33,7 +33,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger = logging.getLogger("kodify.websocket")
-        self.logger.setLevel(logging.WARNING)  # uvicorn's lines tell paths, and a chat's path is a secret
+        self.logger.setLevel(logging.CRITICAL)  # uvicorn's lines tell paths, and of each client's wrong bytes
         self._connections: Connections = config.app.state.connections  # type: ignore[union-attr]
         self._address = ""
         self._unread: asyncio.TimerHandle | None = None

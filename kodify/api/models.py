@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from kodify.auth import Principal
@@ -21,7 +21,7 @@ async def show(request: Request) -> Response:
     return Response(orjson.dumps(openai.models(found)), media_type="application/json")
 
 
-def ready_engines(request: Request) -> Engines:
+def ready_engines(request: HTTPConnection) -> Engines:
     state = request.app.state
     if not state.ready:
         raise UnavailableError("The model is still loading. Please try again later")
@@ -29,7 +29,7 @@ def ready_engines(request: Request) -> Engines:
     return engines
 
 
-def find_engine(request: Request, model: Any) -> Engine:
+def find_engine(request: HTTPConnection, model: Any) -> Engine:
     """The engine that generates for `model`; an empty name is the default's. What is no name at all is left to the
     request's validation."""
     return cast(Engine, _find(request, model, "generate"))
@@ -51,21 +51,21 @@ def preset_of(request: Request, engine: Engine) -> Preset | None:
     return engines.preset_of(engine)
 
 
-def refuse_if_full(request: Request, engine: Engine, *, is_quick: bool = False) -> None:
+def refuse_if_full(request: HTTPConnection, engine: Engine, *, is_quick: bool = False) -> None:
     """Before work is spent on what would be refused. Raises UnavailableError where too much waits for the engine."""
     engines: Engines = request.app.state.engines
     if (line := engines.line_of(engine)) is not None:
         line.refuse_if_full(who_asks(request), is_quick=is_quick)
 
 
-def who_asks(request: Request) -> str:
+def who_asks(request: HTTPConnection) -> str:
     """Whose share of the engine a request takes: its user's, or its address's where users have no names."""
     principal: Principal = request.state.principal
     client = request.client
     return principal.name or (client.host if client is not None else "")
 
 
-def _find(request: Request, model: Any, task: Task) -> Engine | EmbeddingEngine:
+def _find(request: HTTPConnection, model: Any, task: Task) -> Engine | EmbeddingEngine:
     engines = ready_engines(request)
     if not isinstance(model, str) or not model:
         return engines.default(task).engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
 from starlette.types import Scope
 
 from kodify.journal import Record
@@ -17,3 +18,14 @@ def attach(scope: Scope, record: Record) -> None:
 
 def record_of(scope: Scope) -> Record | None:
     return cast("Record | None", scope["state"].get(_KEY))
+
+
+def take(scope: Scope) -> Record | None:
+    """Of a request whose work outlives it: who takes the record ends it, the request no more."""
+    record = record_of(scope)
+    if record is None:
+        return None
+    del scope["state"][_KEY]
+    taken = msgspec.structs.replace(record)
+    record.ended = True
+    return taken

@@ -10,13 +10,26 @@ from kodify.db.database import EMBEDDED, Database
 from kodify.errors import ConfigError
 from kodify.settings import Settings
 
-JOURNAL_NAME = "kodify_journal"
+JOURNAL_NAME, CHATS_NAME = "kodify_journal", "kodify_chats"
 
 
 def users_database(settings: Settings) -> Database:
     if settings.db_url is None:
         raise ConfigError("There are no users: set MTSAI_AUTH=true, AUTH_TYPE=DB and DB_URL.")
     return Database(settings.db_url.get_secret_value(), _embedded(settings))
+
+
+def chats_database(settings: Settings) -> Database:
+    """Beside the users where CHATS_DB_URL is unset; a server of our own where they have no place either."""
+    if settings.chats_db_url is None and settings.db_url is not None:
+        return Database(settings.db_url.get_secret_value(), _embedded(settings))
+    address = settings.chats_db_url.get_secret_value() if settings.chats_db_url is not None else EMBEDDED
+    return Database(address, _embedded(settings), setting="CHATS_DB_URL", embedded_name=CHATS_NAME)
+
+
+def embedded_is_there(settings: Settings) -> bool:
+    """Whether a server of our own has ever run here."""
+    return _embedded(settings).exists()
 
 
 def journal_database(settings: Settings) -> Database:

@@ -13,7 +13,7 @@ from kodify.db.places import journal_database
 from kodify.journal.acceptance import Acceptance, Completion, Event
 from kodify.journal.base import Entry
 from kodify.journal.journal import Journal
-from kodify.journal.record import CUT, LEFT, Record
+from kodify.journal.record import CUT, LEFT, Record, Silent
 from kodify.journal.secrets import Mask
 from kodify.metrics import CompletionMetrics, JournalMetrics, Metrics, plain_language
 from kodify.settings import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "Journal",
     "JournalAccess",
     "Record",
+    "Silent",
     "Wanted",
     "build",
     "build_acceptance",

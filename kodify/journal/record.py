@@ -18,6 +18,25 @@ class Taker(Protocol):
     def put_soon(self, finish: Callable[[], Entry]) -> None: ...
 
 
+class Silent:
+    """Hands entries on without what was asked and answered."""
+
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
+
+    def put(self, entry: Entry) -> None:
+        entry.request = entry.response = None
+        self._taker.put(entry)
+
+    def put_soon(self, finish: Callable[[], Entry]) -> None:
+        def finished() -> Entry:
+            entry = finish()
+            entry.request = entry.response = None
+            return entry
+
+        self._taker.put_soon(finished)
+
+
 class Record(Entry, kw_only=True):
     """`taker` has it when it has ended, which is once; `began` is on the monotonic clock. `headers` are not kept."""
 

@@ -61,6 +61,11 @@ class Settling:
         if len(self._head) >= _ENOUGH:
             self._look_for_block(self._head)
 
+    @property
+    def ready(self) -> int:
+        """0, or how many characters `settle` may have to render."""
+        return self._length if self._candidate and self._candidate >= self._next_try else 0
+
     def settle(self) -> Settled | None:
         """What has become settled since; None where nothing has. May take long: belongs in a thread."""
         count = self._candidate
