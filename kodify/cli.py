@@ -75,8 +75,9 @@ def check(model: Model = None, host: Host = None, port: Port = None, config: Con
 
 @app.command()
 def migrate() -> None:
-    """Make or bring up to date the tables of users and of the journal, and their databases."""
+    """Make or bring up to date the tables of users, of the journal and of chats, and their databases."""
     from kodify.auth import build_users
+    from kodify.chats import build as build_chats
     from kodify.journal import build_writer
     from kodify.metrics import Metrics
 
@@ -84,7 +85,7 @@ def migrate() -> None:
     done = []
 
     async def work() -> None:
-        for problem in (*verdicts.authorisation(settings), *verdicts.journal(settings)):
+        for problem in (*verdicts.authorisation(settings), *verdicts.journal(settings), *verdicts.chats(settings)):
             raise ConfigError(problem)
         if settings.mtsai_auth:
             users = build_users(settings, Metrics(), migrate=True)
@@ -100,6 +101,9 @@ def migrate() -> None:
                 done.append("journal")
             finally:
                 await writer.stop()
+        if settings.chats_db_url is not None or settings.db_url is not None:
+            await build_chats(settings, migrate=True).store.prepare()
+            done.append("chats")
         if not done:
             raise ConfigError(
                 "There is nothing to migrate: set MTSAI_AUTH=true and DB_URL, or LOGS=True and LOGS_DB_…."

@@ -102,6 +102,7 @@ def started_block(settings: Settings, engines: Engines, state: Any, seconds: flo
     rows += [
         ("auth", state.auth.label),
         ("journal", state.journal.label if state.journal is not None else "off"),
+        ("chats", state.chats.label),
         ("address", address),
     ]
     lines = [f"Kodify {__version__} is ready, after {seconds:.1f} s", *(f"  {k:<9} {v}" for k, v in rows)]

@@ -125,6 +125,12 @@ def users(postgres: str) -> dict[str, object]:
     return {"MTSAI_AUTH": True, "AUTH_TYPE": "DB", "DB_URL": SecretStr(postgres), "USERS_TABLE": table}
 
 
+@pytest.fixture
+def chats(postgres: str) -> dict[str, object]:
+    """The variables of a server whose chats are in a schema of their own."""
+    return {"CHATS_DB_URL": SecretStr(postgres), "CHATS_TABLE": f"t_{uuid.uuid4().hex[:12]}.chats"}
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Waits for what happens on the server's side; fails when it does not."""
     deadline = time.monotonic() + seconds

@@ -49,7 +49,7 @@ def cors(given: str | None) -> list[Middleware]:
         Middleware(
             Cors,
             allow_origins=allowed,
-            allow_methods=("GET", "POST", "DELETE"),
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
             allow_headers=("*",),
             expose_headers=ANSWERS_TELL,
             max_age=REMEMBERED_S,

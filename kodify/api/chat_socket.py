@@ -54,9 +54,9 @@ async def follow(socket: WebSocket) -> None:
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in ended:
-        if isinstance(error, Exception) and not isinstance(error, WebSocketDisconnect):
-            raise error
+    for one in ended:
+        if isinstance(one, Exception) and not isinstance(one, WebSocketDisconnect):
+            raise one
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from kodify.journal.acceptance import Event
 from kodify.protocol import admin
 from kodify.protocol.actions import ActionRequest
 from kodify.protocol.adapters import LoadAdapter, UnloadAdapter
+from kodify.protocol.chats import ChatMessage, MarkdownText, NewChat
 from kodify.protocol.embeddings import EmbeddingRequest
 from kodify.protocol.infill import InfillRequest
 from kodify.protocol.pages import SignIn
@@ -40,6 +41,10 @@ class Operation:
     raw: bool = False  # the body is a file as it is
 
 
+class Rendered(BaseModel):
+    render: str | None = None
+
+
 class SelectKind(BaseModel):
     select_kind: str | None = None
 
@@ -63,6 +68,9 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "infill": (InfillRequest, ""),
     "embeddings": (EmbeddingRequest, ""),
     "action": (ActionRequest, "Action"),
+    "new_chat": (NewChat, ""),
+    "chat_message": (ChatMessage, "Chat"),
+    "markdown": (MarkdownText, ""),
     "event": (Event, "Completion"),
     "collection": (NewCollection, ""),
     "checkout": (Checkout, ""),
@@ -78,6 +86,8 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
 _CHAT, _EDITORS, _MODELS, _USERS, _SERVER = "Generation", "Editors", "Models", "Users", "Server"
 _PAGES = "Pages"
 _ADMIN = "Administration"
+_PAGES, _CHATS = "Pages", "Chats"
+_CHAT_FIELDS = ("chat_id", "title", "created_at", "updated_at", "expires_at", "running")
 _COMPLETION = ("id", "object", "created", "model", "choices", "usage")
 _SESSION = ("signed_in", "name", "administrator", "methods", "version")
 _DOCUMENTS = "Documents"
@@ -298,6 +308,41 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/api/v1/collections/{name}/documents/{path}"): Operation(
         "Remove a document.", _DOCUMENTS, answers=None, status=204, errors=(400, 404)
+    ),
+    ("POST", "/api/v1/chat"): Operation(
+        "A new chat, kept until CHAT_HOURS after its last message.",
+        _CHATS,
+        ("new_chat",),
+        fields=("chat_id",),
+        errors=(409,),
+    ),
+    ("GET", "/api/v1/chats"): Operation("One's own chats, the latest first.", _CHATS, fields=("data",)),
+    ("PATCH", "/api/v1/chat/{chat_id}"): Operation(
+        "Change a chat's title or settings.", _CHATS, ("new_chat",), fields=_CHAT_FIELDS, errors=(404,)
+    ),
+    ("DELETE", "/api/v1/chat/{chat_id}"): Operation(
+        "Delete a chat, with all that was said in it.", _CHATS, answers=None, status=204, errors=(404,)
+    ),
+    ("GET", "/api/v1/chat/{chat_id}/history"): Operation(
+        "All that was said in a chat; answers also as HTML with render=html.",
+        _CHATS,
+        query=Rendered,
+        fields=(*_CHAT_FIELDS[:5], "settings", "messages"),
+        errors=(404,),
+    ),
+    ("POST", "/api/v1/chat/{chat_id}/send_message"): Operation(
+        "Say something; the answer comes by the chat's socket, or in its history.",
+        _CHATS,
+        ("chat_message",),
+        fields=("message_id", "answer_id"),
+        status=202,
+        errors=(404, 409, 429),
+    ),
+    ("POST", "/api/v1/chat/{chat_id}/stop"): Operation(
+        "End the answer that is being made.", _CHATS, fields=("stopping",), status=202, errors=(404,)
+    ),
+    ("POST", "/api/v1/render"): Operation(
+        "Markdown as HTML that is safe to show.", _CHATS, ("markdown",), fields=("html",)
     ),
     ("GET", "/health"): Operation("200 where every engine can work.", _SERVER, fields=("status", "version")),
     ("GET", "/ready"): Operation(

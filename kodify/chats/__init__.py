@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 
-def build(settings: Settings) -> Chats:
+def build(settings: Settings, *, migrate: bool | None = None) -> Chats:
     is_configured = settings.chats_db_url is not None or settings.db_url is not None
     return Chats(
         chats_database(settings),
         chats_tables(settings.chats_table_name),
-        migrate=settings.run_migrations,
+        migrate=settings.run_migrations if migrate is None else migrate,
         hours=settings.chat_hours,
         is_there=None if is_configured else lambda: embedded_is_there(settings),
     )

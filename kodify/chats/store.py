@@ -54,7 +54,16 @@ class Store:
 
     @property
     def label(self) -> str:
-        return f"kept for {self.hours:g} h in {self._database.shown}"
+        where = f"{self._database.shown}{'' if self._is_there is None else ', from the first one on'}"
+        return f"{where}, for {self.hours:g} h"
+
+    async def prepare(self) -> None:
+        """The database and the tables alone, for administration without a server. Raises ConfigError."""
+        await self._database.open()
+        try:
+            await asyncio.to_thread(migrations.prepare, self._database, self._tables, migrate=self._migrate)
+        finally:
+            await self._database.close()
 
     async def start(self) -> None:
         """Raises ConfigError where a configured database can't be used; where it is away, chats wait for it."""

@@ -43,7 +43,8 @@ class ChatQueries:
             if (await self._session.exec(count)).one() >= MOST_OF_ONE:
                 raise ConflictError(f"There are {MOST_OF_ONE} chats already: delete some of them.")
         fields: dict[str, Any] = {"id": chat_id, "owner": owner, "title": title, "settings": settings}
-        self._session.add(self._chat(**fields, expires_at=func.now() + timedelta(hours=hours)))
+        fields["expires_at"] = func.now() + timedelta(hours=hours)
+        self._session.add(self._chat(**fields))
         await self._session.flush()
 
     async def find_chat(self, chat_id: UUID, owner: str, *, for_update: bool = False) -> ChatFields | None:
@@ -205,9 +206,7 @@ class ChatQueries:
 
     async def notify(self, told: dict[str, Any]) -> None:
         """Ids only: a notification is short, and anybody who may connect can listen."""
-        await self._session.exec(
-            select(func.pg_notify(self._channel, orjson.dumps(told).decode()))  # type: ignore[call-overload]
-        )
+        await self._session.exec(select(func.pg_notify(self._channel, orjson.dumps(told).decode())))
 
     def _is_own(self, chat_id: UUID, owner: str) -> tuple[Any, ...]:
         chat = self._chat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from kodify.app import ROUTES
 
@@ -12,7 +12,7 @@ PUBLIC |= {"/session", "/session/sign-on", "/session/sign-on/callback"}
 
 def test_every_route_names_a_scope_or_is_listed_public() -> None:
     for route in ROUTES:
-        assert isinstance(route, Route)
+        assert isinstance(route, Route | WebSocketRoute)
         scope = getattr(route.endpoint, "scope", None)
         assert scope is not None, f"{route.path} is not guarded"
         assert (scope == "public") == (route.path in PUBLIC), route.path

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 MODEL = "kodify-nano"
+NO_CHAT = "00000000-0000-4000-8000-000000000000"
 _TEXT = "def größe(x):\r\n    return '🙂' \u2028 <|fim_middle|>\n"
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 _CHAT: dict[str, Any] = {"model": MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}
@@ -114,13 +115,34 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
         {"query": "parse a header"},
         {"query": "x", "k": 5, "threshold": 0.5, "path": "lib", "language": "python", "by": "words"},
     ],
+    "/api/v1/chat": [
+        {},
+        {
+            "title": "t",
+            "model": MODEL,
+            "system": "be brief",
+            "level": "beginner",
+            "temperature": 0.5,
+            "top_p": 0.5,
+            "max_tokens": 2,
+        },
+    ],
+    "/api/v1/chat/{chat_id}/send_message": [
+        {"message": _TEXT},
+        {"message": "hi", "edit": NO_CHAT, "regenerate": False},
+        {"message": "", "action": {"name": "fix", "code": "a", "selection": {"start_line": 1, "end_line": 1}}},
+    ],
+    "/api/v1/render": [{"markdown": _TEXT}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
     "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],
     "/api/v1/admin/users/{id}/tokens": [{}, {"days": 1}],
 }
 # Where a route with a name in it is asked.
-ADDRESSES = {"/v1/actions/{name}": "/v1/actions/fix"}
+ADDRESSES = {
+    "/v1/actions/{name}": "/v1/actions/fix",
+    "/api/v1/chat/{chat_id}/send_message": f"/api/v1/chat/{NO_CHAT}/send_message",
+}
 FORM_BODIES: dict[str, list[bytes]] = {
     "/token": [b"username=a%40example.ru&password=x"],
     "/create_user": [b"email=a%40example.ru&password=x&expire=1&privileged=false"],

@@ -26,8 +26,9 @@ class Tally:
             self.wrong.append(f"{what}: {status} {wrong}")
 
 
-def test_cases_of_a_user(settings: Settings) -> None:
-    own = settings.model_copy(update={"vllm_api_key": SecretStr(TOKEN)})
+def test_cases_of_a_user(settings: Settings, chats: dict[str, object]) -> None:
+    place = {name.lower(): value for name, value in chats.items()}
+    own = settings.model_copy(update={"vllm_api_key": SecretStr(TOKEN), **place})
     tally = Tally()
     with serving(own, strict_engines()) as served:
         eventually(lambda: bool(served.app.state.ready))

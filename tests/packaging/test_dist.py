@@ -74,7 +74,7 @@ def test_an_installed_wheel_serves_without_the_checkout(installed: Path, tmp_pat
     where = "import sys, pathlib; print(*(p for p in sys.path if (pathlib.Path(p) / 'kodify' / 'app.py').exists()))"
     assert run("python", "-c", where).startswith(str(installed.parent))
     assert len(run("python", "-c", where).split()) == 1
-    assert "up to date: users, journal" in run("kodify", "migrate")
+    assert "up to date: users, journal, chats" in run("kodify", "migrate")
     scripts = next(installed.parent.glob("lib/python*/site-packages/kodify/shipped/migrations/alembic.ini"))
     for name in ("alembic", "users"):
         run("python", "-m", "alembic", "-c", str(scripts), "-n", name, "current", "--check-heads")

@@ -102,6 +102,6 @@ def test_without_users_it_says_what_to_set(shell: Shell) -> None:
 
 
 def test_migrate_may_be_run_again(shell: Shell) -> None:
-    assert shell.out("migrate") == "up to date: users\n"
-    assert shell.out("migrate") == "up to date: users\n"
+    assert shell.out("migrate") == "up to date: users, chats\n"
+    assert shell.out("migrate") == "up to date: users, chats\n"
     assert os.environ.get("USERS_TABLE") is None

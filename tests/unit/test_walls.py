@@ -30,6 +30,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.autocomplete": {"kodify.engine.base", "kodify.journal", "kodify.metrics"},
     "kodify.censor": {"kodify.config_file", "kodify.engine.base", "kodify.errors"},
     "kodify.markdown": set(),
+    "kodify.chats": {
+        "kodify.db",
+        "kodify.engine.base",
+        "kodify.errors",
+        "kodify.generation",
+        "kodify.journal",
+        "kodify.line",
+        "kodify.metrics",
+        "kodify.settings",
+    },
     "kodify.engines": {"kodify.engine.base", "kodify.errors", "kodify.line", "kodify.preprocess"},
     "kodify.watch": {"kodify.engines", "kodify.errors"},
     "kodify.generation": {
