@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 240
+CHROOT = shutil.which("chroot") or "/usr/sbin/chroot"  # an image's PATH need not have it
 ASK = (
     "import json, sys, urllib.request as u; print(u.urlopen(u.Request('http://127.0.0.1:8000/v1/completions', "
     'json.dumps({"model": "kodify-nano", "prompt": "if __name__ ==", "max_tokens": 8, "temperature": 0}).encode(), '
@@ -132,7 +133,7 @@ class Build:
     def run(root: Path, stage: Stage, command: list[str], user: str, check: bool = True) -> int:
         pip = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
         env = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", **pip, **stage.env}
-        inside = ["chroot", f"--userspec={user}", str(root), "env", "-C", stage.workdir, *command]
+        inside = [CHROOT, f"--userspec={user}", str(root), "env", "-C", stage.workdir, *command]
         return subprocess.run(inside, env=env, check=check).returncode
 
 
@@ -186,7 +187,7 @@ def start(build: Build, stage: Stage) -> None:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         command = [*stage.command["ENTRYPOINT"], *stage.command["CMD"]]
         env = {**stage.env, "VLLM_CPU_KVCACHE_SPACE": "1"}
-        inside = ["chroot", f"--userspec={stage.user}", str(root), "env", "-C", stage.workdir, *command]
+        inside = [CHROOT, f"--userspec={stage.user}", str(root), "env", "-C", stage.workdir, *command]
         server = subprocess.Popen(inside, env=env)
         try:
             deadline = time.monotonic() + START_LIMIT_S
