@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, cli_journal, cli_retrieval, cli_users, logs, terminal, verdicts
+from kodify import __version__, cli_actions, cli_journal, cli_retrieval, cli_users, logs, terminal, verdicts
 from kodify.configured import build_engines
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
 
 app = typer.Typer(help="Kodify: a self-hosted AI coding-assistant server.", no_args_is_help=True, add_completion=False)
 
+app.add_typer(cli_actions.app)
 app.add_typer(cli_users.app, name="users")
 app.add_typer(cli_journal.app, name="journal")
 app.add_typer(cli_retrieval.app, name="collections")

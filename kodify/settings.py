@@ -491,6 +491,27 @@ class Settings(BaseSettings):
         return values
 
 
+class ClientSettings(BaseSettings):
+    """Of the commands that ask a server. From the environment only: the `.env` of a folder that somebody works in could
+    send the code and the token elsewhere."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    kodify_server: str = Field(
+        "http://127.0.0.1:8000", alias="KODIFY_SERVER", description="Address of the Kodify that the commands ask."
+    )
+    kodify_token: SecretStr | None = Field(
+        None, alias="KODIFY_TOKEN", description="The developer's token, where that Kodify wants one."
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from error
+
+
 def is_local_path(model: str) -> bool:
     """Whether MODEL means a folder here; else it is a hub id, `name` or `organisation/name`."""
     return model.startswith(("/", "./", "../", "~")) or model in (".", "..") or Path(model).exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,7 +31,7 @@ async def create(request: Request) -> Response:
     engine = find_engine(request, wanted.model)
     refuse_if_full(request, engine)
     said = {"temperature": wanted.temperature, "top_p": wanted.top_p}
-    body = {name: value for name, value in said.items() if value is not None}
+    body: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     body |= {"model": wanted.model or engine.facts.names[0], "stream": bool(wanted.stream)}
     job = await make_job(engine, action, subject, body, f"act-{new_id()}", wanted.max_tokens)
     make_answer = ActionStream if wanted.stream else ActionWhole

@@ -9,7 +9,7 @@ import pytest
 
 from kodify import verdicts
 from kodify.errors import ConfigError
-from kodify.settings import NANO_NAME, NANO_PATH, Settings
+from kodify.settings import NANO_NAME, NANO_PATH, ClientSettings, Settings
 from tests.conftest import free_port
 
 README = Path(__file__).parents[2] / "README.md"
@@ -24,7 +24,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PORT", str(free_port()))
 
 
-@pytest.mark.parametrize("name", [f.alias for f in Settings.model_fields.values() if f.alias])
+@pytest.mark.parametrize(
+    "name", [f.alias for kind in (Settings, ClientSettings) for f in kind.model_fields.values() if f.alias]
+)
 def test_every_setting_has_its_line_in_the_readme(name: str) -> None:
     assert re.search(rf"^\| `{name}` \|", README.read_text(encoding="utf-8"), re.M)
 
