@@ -83,7 +83,7 @@ def search(
             asked = {"query": query, "k": k, "threshold": threshold, "path": path, "language": language, "by": by}
             async with RemoteCollection(server, token, collection) as remote:
                 return await remote.search({name: value for name, value in asked.items() if value is not None})
-        async with _Here() as here:
+        async with Here() as here:
             if by != "words":
                 await here.engine()
             found = await here.library.search(
@@ -104,7 +104,7 @@ def list_all() -> None:
     """Print the collections, how much they have, and what they were made for."""
 
     async def work() -> list[tuple[str, ...]]:
-        async with _Here() as here:
+        async with Here() as here:
             rows = []
             for name in await here.library.names():
                 about = await here.library.about(name)
@@ -121,13 +121,13 @@ def delete(name: Annotated[str, typer.Argument(help="The collection.")]) -> None
     """Delete a collection with all that is in it."""
 
     async def work() -> None:
-        async with _Here() as here:
+        async with Here() as here:
             await here.library.drop(name)
 
     _run(work)
 
 
-class _Here:
+class Here:
     """The collections of this environment. Their model is loaded when something is to be embedded."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Here:
         self._starting = asyncio.Lock()
         self.library: Library = build(self.settings, self._engines)
 
-    async def __aenter__(self) -> _Here:
+    async def __aenter__(self) -> Here:
         return self
 
     async def __aexit__(self, *failed: object) -> None:
@@ -166,7 +166,7 @@ class _Here:
 
 
 class _HereTarget:
-    def __init__(self, here: _Here, name: str) -> None:
+    def __init__(self, here: Here, name: str) -> None:
         self._here = here
         self._name = name
 
@@ -198,7 +198,7 @@ async def _target(name: str, server: str | None, token: str | None) -> AsyncIter
             await remote.make_sure()
             yield remote
         return
-    async with _Here() as here:
+    async with Here() as here:
         target = _HereTarget(here, name)
         await target.make_sure()
         yield target

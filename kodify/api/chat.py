@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from kodify.api.body import read_json
 from kodify.api.chat_answer import ChatStream, ChatWhole
+from kodify.api.grounding import ground
 from kodify.api.middleware import new_id
 from kodify.api.models import find_engine, refuse_if_full
 from kodify.api.streaming import Encoder, respond
@@ -17,6 +18,7 @@ async def create(request: Request) -> Response:
     body = await read_json(request)
     engine = find_engine(request, body.get("model"))
     refuse_if_full(request, engine)
+    sources = await ground(request, body, engine)
     wanted = engine.parse_chat(body)
     ranges.check(wanted, request.app.state.settings.max_n)
     job = await engine.chat_job(wanted, f"chatcmpl-{new_id()}")
@@ -27,7 +29,8 @@ async def create(request: Request) -> Response:
             job,
             include_usage=bool(options and options.include_usage),
             continuous_usage=bool(options and options.continuous_usage_stats),
+            sources=sources,
         )
     else:
-        encoder = ChatWhole(job)
+        encoder = ChatWhole(job, sources)
     return respond(request, engine, job, encoder)

@@ -13,11 +13,14 @@ from kodify.api.streaming import DONE, Encoder, WholeEncoder
 from kodify.engine.base import Delta, Job, ToolCallDelta
 from kodify.protocol import openai
 
+Sources = list[dict[str, Any]] | None  # what was found for the question; None where nothing was looked for
+
 
 class ChatWhole(WholeEncoder):
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, sources: Sources = None) -> None:
         super().__init__()
         self._job = job
+        self._sources = sources
         self._created = int(time.time())
         self._choices: dict[int, Delta] = {}
 
@@ -33,12 +36,12 @@ class ChatWhole(WholeEncoder):
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
         collected = [self._choices[index] for index in sorted(self._choices)]
-        return _whole(self._job, self._created, collected, self.completion_tokens)
+        return _whole(self._job, self._created, collected, self.completion_tokens, self._sources)
 
 
-def _whole(job: Job, created: int, choices: Sequence[Delta], tokens: int) -> dict[str, Any]:
+def _whole(job: Job, created: int, choices: Sequence[Delta], tokens: int, sources: Sources) -> dict[str, Any]:
     last = choices[-1] if choices else None
-    return {
+    whole = {
         "id": job.id,
         "object": "chat.completion",
         "created": created,
@@ -47,6 +50,7 @@ def _whole(job: Job, created: int, choices: Sequence[Delta], tokens: int) -> dic
         "usage": openai.usage(job.prompt_tokens, tokens, last.cached_tokens if last else None),
         "prompt_logprobs": openai.prompt_logprobs(last.prompt_logprobs) if last else None,
     }
+    return whole if sources is None else {**whole, "sources": sources}
 
 
 def _choice(delta: Delta) -> dict[str, Any]:
@@ -69,9 +73,14 @@ class ChatStream(Encoder):
 
     streams = True
 
-    def __init__(self, job: Job, *, include_usage: bool, continuous_usage: bool = False) -> None:
+    def __init__(
+        self, job: Job, *, include_usage: bool, continuous_usage: bool = False, sources: Sources = None
+    ) -> None:
+        """The `sources` come with the first event of each choice."""
         super().__init__()
         self._job = job
+        self._sources = sources
+        self._told_sources = b"" if sources is None else b',"sources":' + orjson.dumps(sources)
         self._include_usage = include_usage
         self._continuous = continuous_usage
         self._running = job.choices
@@ -122,14 +131,14 @@ class ChatStream(Encoder):
         self._end()
 
     def whole(self, choices: Sequence[Delta]) -> dict[str, Any]:
-        return _whole(self._job, self._created, choices, self.completion_tokens)
+        return _whole(self._job, self._created, choices, self.completion_tokens, self._sources)
 
     def plainly_assembled(self, text: str, last: Delta) -> bytes:
         dumps, job = orjson.dumps, self._job
         return (
             b'{"id":%b,"object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,"message":'
             b'{"role":"assistant","reasoning_content":null,"content":%b,"tool_calls":[]},"logprobs":null,'
-            b'"finish_reason":"%b","stop_reason":%b}],"usage":%b,"prompt_logprobs":null}'
+            b'"finish_reason":"%b","stop_reason":%b}],"usage":%b,"prompt_logprobs":null%b}'
         ) % (
             dumps(job.id),
             self._created,
@@ -138,13 +147,17 @@ class ChatStream(Encoder):
             (last.finish_reason or "").encode(),
             b"null" if last.stop_reason is None else dumps(last.stop_reason),
             openai.usage_json(job.prompt_tokens, self.completion_tokens, last.cached_tokens),
+            self._told_sources,
         )
 
     def _open(self) -> bytes:
         """The headers go out; the first event of each choice tells the role."""
         self.first_at = time.monotonic()
         self.outlet.open(200, EVENT_STREAM)
-        tail = b'{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]%b}\n\n' % self._null_usage
+        tail = b'{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]%b%b}\n\n' % (
+            self._null_usage,
+            self._told_sources,
+        )
         return b"".join(prefix + tail for prefix in self._prefixes)
 
     def _event(self, delta: Delta, reasons: bytes) -> bytes:

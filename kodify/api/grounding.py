@@ -1,0 +1,74 @@
+"""`retrieval` in the body of a chat: what is found for its last question goes into the prompt, and into the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from kodify.api.collections import library_of, refuse_strangers
+from kodify.api.shapes import read
+from kodify.engine.base import Engine
+from kodify.errors import BadRequestError
+from kodify.protocol.retrieval import Retrieval
+from kodify.retrieval.assembly import assemble
+from kodify.retrieval.base import Passage, Where
+
+
+async def ground(request: Request, body: dict[str, Any], engine: Engine) -> list[dict[str, Any]] | None:
+    """The sources, None where none were asked for. Takes `retrieval` out of the body, and puts the passages before the
+    last thing that the user says. Raises BadRequestError, NotFoundError."""
+    given = body.pop("retrieval", None)
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise BadRequestError("retrieval must be an object with a collection.", param="retrieval")
+    wanted = read(given, Retrieval)
+    messages = body.get("messages")
+    place = _last_question(messages)
+    refuse_strangers(request, wanted.collections)
+    assert isinstance(messages, list)
+    question = _text(messages[place]["content"])
+    if not question.strip():
+        raise BadRequestError("retrieval needs a question in the last message of the user.", param="messages")
+    found = await library_of(request).search(
+        wanted.collections, question, k=wanted.k, threshold=wanted.threshold, where=Where(wanted.path, wanted.language)
+    )
+    told, taken = await put_before(request, engine, question, found)
+    body["messages"] = [*messages[:place], _with_text(messages[place], told), *messages[place + 1 :]]
+    return [passage.source() for passage in taken]
+
+
+async def put_before(
+    request: Request, engine: Engine, question: str, passages: Sequence[Passage]
+) -> tuple[str, list[Passage]]:
+    """Within the budget of passages, never more than half of the context."""
+    budget = min(request.app.state.settings.file.retrieval.max_tokens, engine.facts.context_tokens // 2)
+    return await asyncio.to_thread(assemble, question, passages, engine.vocabulary, budget)
+
+
+def _last_question(messages: Any) -> int:
+    if isinstance(messages, list):
+        for place in range(len(messages) - 1, -1, -1):
+            one = messages[place]
+            if isinstance(one, dict) and one.get("role") == "user" and isinstance(one.get("content"), (str, list)):
+                return place
+    raise BadRequestError("retrieval needs a message of the user.", param="messages")
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _with_text(message: dict[str, Any], told: str) -> dict[str, Any]:
+    """Parts that are no text stay behind it."""
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": told}
+    rest = [part for part in content if not (isinstance(part, dict) and part.get("type") == "text")]
+    return {**message, "content": [{"type": "text", "text": told}, *rest]}
