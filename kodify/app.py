@@ -139,6 +139,7 @@ ROUTES = [
     Route("/openapi.json", guard("public", docs.show_json), methods=["GET"]),
     Route("/docs", guard("public", docs.show), methods=["GET"]),
     Route("/", guard("public", pages.chat), methods=["GET"]),
+    Route("/admin", guard("public", pages.admin), methods=["GET"]),
     Route("/static/{version}/{path:path}", guard("public", pages.static), methods=["GET"]),
 ]
 

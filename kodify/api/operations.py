@@ -352,6 +352,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/openapi.json"): Operation("This document.", _SERVER, fields=("openapi", "paths"), errors=(404,)),
     ("GET", "/docs"): Operation("This document, to be read.", _SERVER, answers=HTML, errors=(404,)),
     ("GET", "/"): Operation("The chat page.", _SERVER, answers=HTML, errors=(404,)),
+    ("GET", "/admin"): Operation("The administrators' page.", _SERVER, answers=HTML, errors=(404,)),
     ("GET", "/static/{version}/{path}"): Operation("A file of the pages.", _SERVER, answers="*/*", errors=(404,)),
 }
 

@@ -1,4 +1,4 @@
-"""`GET /` and what its page is made of: `GET /static/…`."""
+"""`GET /` and `GET /admin`, and what these pages are made of: `GET /static/…`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ ASK_FIRST = "no-cache"
 
 async def chat(request: Request) -> Response:
     return show(request, "chat")
+
+
+async def admin(request: Request) -> Response:
+    """The page for everybody, its data for administrators."""
+    return show(request, "admin")
 
 
 async def static(request: Request) -> Response:

@@ -6,7 +6,17 @@ from starlette.routing import Route, WebSocketRoute
 
 from kodify.app import ROUTES
 
-PUBLIC = {"/health", "/ready", "/metrics", "/token", "/openapi.json", "/docs", "/", "/static/{version}/{path:path}"}
+PUBLIC = {
+    "/health",
+    "/ready",
+    "/metrics",
+    "/token",
+    "/openapi.json",
+    "/docs",
+    "/",
+    "/admin",
+    "/static/{version}/{path:path}",
+}
 PUBLIC |= {"/session", "/session/sign-on", "/session/sign-on/callback"}
 
 
