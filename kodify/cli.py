@@ -58,9 +58,21 @@ def serve(model: Model = None, host: Host = None, port: Port = None, config: Con
 
 
 @app.command()
-def check(model: Model = None, host: Host = None, port: Port = None, config: ConfigPath = None) -> None:
+def check(
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    config: ConfigPath = None,
+    capacity: Annotated[bool, typer.Option("--capacity", help="Tell what the models need of a GPU instead.")] = False,
+    gpu_memory: Annotated[float | None, typer.Option(help="--capacity: a GPU's memory, GiB. Unset: asked.")] = None,
+    gpu_others: Annotated[float | None, typer.Option(help="--capacity: GiB that other programs hold at most.")] = None,
+    context: Annotated[int | None, typer.Option(help="--capacity: a prompt's tokens. Unset: the longest.")] = None,
+    answer: Annotated[int, typer.Option(help="--capacity: an answer's tokens, beside --context.")] = 512,
+) -> None:
     """Print the effective settings, secrets masked, and whether Kodify would start with them."""
     settings = _load_settings(model=model, host=host, port=port, config=config)
+    if capacity:
+        raise typer.Exit(_tell_capacity(settings, gpu_memory, gpu_others, context, answer))
     for name, value in settings.shown().items():
         typer.echo(f"{name}={value}")
     for notice in verdicts.notices(settings):
@@ -72,6 +84,20 @@ def check(model: Model = None, host: Host = None, port: Port = None, config: Con
         typer.echo(f"problem: {problem}", err=True)
     typer.echo("Kodify would not start." if found else "Kodify would start.")
     raise typer.Exit(1 if found else 0)
+
+
+def _tell_capacity(
+    settings: Settings, gpu_gib: float | None, others_gib: float | None, context: int | None, answer: int
+) -> int:
+    from kodify import cli_capacity
+
+    try:
+        lines, fits = cli_capacity.report(settings, gpu_gib, others_gib, context, answer)
+    except KodifyError as error:
+        terminal.refuse(error)
+        return 1
+    typer.echo("\n".join(lines))
+    return 0 if fits else 1
 
 
 @app.command()

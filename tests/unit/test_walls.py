@@ -16,6 +16,7 @@ ROOT = Path(kodify.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "kodify.errors": set(),
     "kodify.shipped": set(),
+    "kodify.capacity": {"kodify.errors"},
     "kodify.config_file": {"kodify.errors"},
     "kodify.settings": {"kodify.errors", "kodify.config_file"},
     "kodify.line": {"kodify.errors"},
