@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kodify import __version__, cli_actions, cli_journal, cli_retrieval, cli_users, logs, terminal, verdicts
+from kodify import __version__, cli_actions, cli_doctor, cli_journal, cli_retrieval, cli_users, logs, terminal, verdicts
 from kodify.configured import build_engines
 from kodify.errors import ConfigError, KodifyError
 from kodify.settings import Settings
@@ -23,6 +23,7 @@ app.add_typer(cli_actions.app)
 app.add_typer(cli_users.app, name="users")
 app.add_typer(cli_journal.app, name="journal")
 app.add_typer(cli_retrieval.app, name="collections")
+app.command()(cli_doctor.doctor)
 app.command()(cli_retrieval.index)
 app.command()(cli_retrieval.search)
 

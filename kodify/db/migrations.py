@@ -45,6 +45,18 @@ def prepare(database: Database, tables: Schema, *, migrate: bool) -> None:
         connection.commit()
 
 
+def check_version(connection: Connection, tables: Schema) -> None:
+    """Raises ConfigError where there are no such tables, or not those of this Kodify."""
+    if not inspect(connection).has_table(tables.version_table, schema=tables.schema):
+        raise ConfigError(
+            f"The database ({tables.setting}) has no table {tables.shown} of Kodify's: run `kodify migrate`."
+        )
+    current = _current(connection, tables)
+    if current is None:
+        raise ConfigError(f"The table {tables.shown} was never migrated: run `kodify migrate`.")
+    _check_version(current, _config(connection, tables), tables)
+
+
 def downgrade(database: Database, tables: Schema) -> None:
     """Blocks. Takes the tables away, with everything in them."""
     with locked(database, tables) as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -109,6 +110,7 @@ def test_the_init_containers_migrate_by_the_same_image(overlay: dict[str, Resour
     images = {container["image"] for container in [*spec["initContainers"], *spec["containers"]]}
     assert len(images) == 1
     ini = (ROOT / "migrations" / "alembic.ini").read_text()
+    assert len(spec["initContainers"]) == len(re.findall(r"^\[\w+\]$", ini, re.M))
     for container in spec["initContainers"]:
         command = container["command"]
         assert command[-2:] == ["upgrade", "head"]
