@@ -17,7 +17,7 @@ from kodify.protocol.chats import ChatMessage, MarkdownText, NewChat
 from kodify.protocol.embeddings import EmbeddingRequest
 from kodify.protocol.infill import InfillRequest
 from kodify.protocol.pages import SignIn
-from kodify.protocol.retrieval import Checkout, NewCollection, SearchRequest
+from kodify.protocol.retrieval import Checkout, NewCollection, ProcessMessage, SearchRequest
 from kodify.protocol.tabby import CompletionRequest
 
 JSON, TEXT, HTML, STREAM = "application/json", "text/plain", "text/html", "text/event-stream"
@@ -75,6 +75,7 @@ HOUSE: dict[str, tuple[type[msgspec.Struct], str]] = {
     "collection": (NewCollection, ""),
     "checkout": (Checkout, ""),
     "search": (SearchRequest, ""),
+    "process_message": (ProcessMessage, ""),
     "sign_in": (SignIn, ""),
     "load_adapter": (LoadAdapter, ""),
     "unload_adapter": (UnloadAdapter, ""),
@@ -267,6 +268,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The settings in effect, secrets masked.", _ADMIN, fields=("version", "data", "config.yml")
     ),
     ("GET", "/api/v1/admin/engines"): Operation("The engines, and how they are.", _ADMIN, fields=("data",)),
+    ("POST", "/process_message"): Operation(
+        "A course's question, answered from its collections.",
+        _DOCUMENTS,
+        ("process_message",),
+        answers=TEXT,
+        errors=(404, 409),
+    ),
     ("GET", "/api/v1/collections"): Operation("The collections that one may search.", _DOCUMENTS, fields=("data",)),
     ("POST", "/api/v1/collections"): Operation(
         "A new collection, for the model that embeds.",

@@ -56,14 +56,18 @@ class Encoder:
         """Before the headers: an error with its status. After: one frame, and no `[DONE]`."""
         if self.finished:
             return
-        self.finished = self.failed = True
-        known = self.error = errors.public(error)
-        self.status = known.status
+        known = self._failed(error)
         if self.outlet.opened:
             self.outlet.write(b"data: " + errors.body(known) + b"\n\n", last=True)
         else:
             self.outlet.answer(errors.body(known), known.status, tuple(errors.headers(known)))
         self._end()
+
+    def _failed(self, error: Exception) -> KodifyError:
+        self.finished = self.failed = True
+        known = self.error = errors.public(error)
+        self.status = known.status
+        return known
 
     def _end(self) -> None:
         """Everything is written; nothing of it has left yet."""

@@ -17,6 +17,7 @@ from kodify.api.body import read_json
 from kodify.api.fill import deadline_s, fill, temperature, tokens
 from kodify.api.models import completion_engine, find_engine, preset_of, ready_engines
 from kodify.api.shapes import read
+from kodify.api.snippets import with_repository
 from kodify.api.streaming import WholeEncoder
 from kodify.autocomplete.desk import Desk
 from kodify.engine.base import Delta, Job
@@ -61,6 +62,9 @@ async def complete(request: Request, body: dict[str, Any]) -> Response:
     wanted = read(body, tabby.CompletionRequest)
     debug = wanted.debug_options or tabby.DebugOptions()
     hole, snippets = _hole(wanted, debug)
+    if not debug.disable_retrieval_augmented_code_completion:
+        hole = await with_repository(request, hole)
+        snippets = [*snippets, *(tabby.Snippet(one.path, one.text) for one in hole.context[len(snippets) :])]
     ask = Ask(
         hole=hole,
         max_tokens=tokens(preset, engine, None),

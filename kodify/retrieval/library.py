@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ MOST_QUERY_CHARACTERS = 8000
 CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer could not be seen whole
 LEAST_PIECE, MOST_PIECE = 600, 1800
 PROBE = "size"
+REPOSITORIES_EVERY_S = 60.0
 
 Result = TypeVar("Result")
 
@@ -56,6 +58,8 @@ class Library:
         self._threads = ThreadPoolExecutor(1 if store.is_local else 8, thread_name_prefix="collections")
         self._abouts: dict[str, About] = {}
         self._writing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._repositories: dict[str, str] | None = None
+        self._repositories_at = 0.0
         self.running: dict[str, int] = defaultdict(int)  # documents on their way, by collection
 
     async def close(self) -> None:
@@ -72,6 +76,19 @@ class Library:
             self._abouts[name] = await self._in_thread(lambda: self._store.about(name))
         return self._abouts[name]
 
+    async def of_repository(self, repository: str) -> str | None:
+        """The collection that was last filled from a checkout of it; asked of the store now and then."""
+        now = time.monotonic()
+        if self._repositories is None or now - self._repositories_at > REPOSITORIES_EVERY_S:
+            self._repositories_at = now
+            found = {}
+            if self._store.may_have_any:
+                for name in await self.names():
+                    if (known := (await self.about(name, fresh=True)).repository) is not None:
+                        found[known] = name
+            self._repositories = found
+        return self._repositories.get(repository)
+
     async def make(self, name: str) -> About:
         """For the vectors of the model that embeds. Raises BadRequestError, ConflictError."""
         if not NAME.match(name):
@@ -85,6 +102,7 @@ class Library:
     async def note(self, name: str, repository: str | None, commit: str | None) -> None:
         about = await self.about(name, fresh=True)
         if (about.repository, about.commit) != (repository, commit):
+            self._repositories = None
             self._abouts[name] = replace(about, repository=repository, commit=commit)
             await self._in_thread(lambda: self._store.note(self._abouts[name]))
 

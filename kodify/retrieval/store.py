@@ -44,6 +44,11 @@ class Store:
     def is_local(self) -> bool:
         return self.url is None
 
+    @property
+    def may_have_any(self) -> bool:
+        """Whether it is worth opening to look."""
+        return self.url is not None or self._client is not None or (self._folder / "meta.json").exists()
+
     def close(self) -> None:
         client, self._client = self._client, None
         self._shelves.clear()

@@ -110,6 +110,7 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "/v1/events": [{"type": "view", "completion_id": "cmpl-1", "choice_index": 0, "view_id": "v", "elapsed": 100}],
+    "/process_message": [{"message": "hi", "user_name": "ann", "course": "python"}],
     "/api/v1/collections": [{"name": "notes"}],
     "/api/v1/collections/{name}/search": [
         {"query": "parse a header"},
