@@ -47,6 +47,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.sockets -= 1
         self._connections.leave(self._address)
+        if isinstance(exc, TimeoutError):  # the kernel's, of what it could not send
+            self._connections.count_cut("unread")
         self._stop_timers()
         super().connection_lost(exc)
 

@@ -98,6 +98,7 @@ class _Teller:
             self._follower.seen.add(running.id)
             if after is None or after.answer_id != running.id:
                 return await self._stream(running, 0, 0)
+            await _reached(running, after.characters)
             text = running.text
             settled = None if after.settled is None else _place(text, min(after.settled, after.characters))
             return await self._stream(running, _place(text, after.characters), settled)
@@ -232,6 +233,12 @@ def _after(socket: WebSocket) -> After | None:
             settled = int(numbers[1]) if len(numbers) == 2 else None
             return After(UUID(answer), int(numbers[0]), settled)
     raise BadRequestError("after is not <answer_id>:<characters>.", param="after")
+
+
+async def _reached(stream: Stream, units: int) -> None:
+    """A replica that follows another is behind what that one's clients have."""
+    while stream.ending is None and not stream.lost and _units(stream.text) < units:
+        await stream.grown(stream.length)
 
 
 def _units(text: str) -> int:

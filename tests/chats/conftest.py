@@ -99,7 +99,7 @@ class Talk:
 
     def answered(self, **fields: Any) -> dict[str, Any]:
         """The last answer, when it is no longer being made."""
-        eventually(lambda: self.messages()[-1]["status"] != "generating", WAIT_S)
+        eventually(lambda: bool(found := self.messages()) and found[-1]["status"] != "generating", WAIT_S)
         last = self.messages()[-1]
         assert {name: last[name] for name in fields} == fields
         return last
