@@ -43,7 +43,7 @@ from kodify.api import (
 from kodify.api.browser import cors
 from kodify.api.guard import guard
 from kodify.api.middleware import BODY_SEND, Edge
-from kodify.api.outlet import Turn
+from kodify.api.outlet import WAITING, Turn
 from kodify.autocomplete.desk import Desk
 from kodify.chats import build as build_chats
 from kodify.connections import Connections
@@ -154,7 +154,12 @@ class App(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The server's own `send`, for bodies that need none of the layers."""
         scope[BODY_SEND] = send
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # They know the scope: together they would wait for the garbage collector, and the body with them.
+            del scope[BODY_SEND]
+            scope.pop(WAITING, None)
 
 
 def build_app(

@@ -96,6 +96,7 @@ async def run(
             sink.close()
         if recorder is not None:
             recorder.leave(cut=cut)
+        answer.on_end = None
         # A job that failed may still be running for its other prompts.
         if ticket is not None and (answer.failed or not answer.finished):
             ticket.cancel()

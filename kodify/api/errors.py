@@ -54,6 +54,13 @@ def public(error: Exception) -> KodifyError:
     return KodifyError()
 
 
+def kept(error: KodifyError) -> KodifyError:
+    """For whoever keeps it with what a request has: without its traceback, whose frames know the keeper in turn. Both
+    would wait for the garbage collector, and the request's body with them."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
+
+
 async def _known(request: Request, error: Exception) -> Response:
     return response(public(error))
 

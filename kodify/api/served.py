@@ -189,7 +189,7 @@ class ServedResponse(Response):
         """Before the headers: an error with its status. After: one event, the last."""
         if self._finished:
             return
-        self._error = error
+        self._error = errors.kept(error)
         if self._outlet.opened:
             self._end(framed(self.voice.error_event(error)))
         else:

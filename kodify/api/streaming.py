@@ -65,15 +65,16 @@ class Encoder:
 
     def _failed(self, error: Exception) -> KodifyError:
         self.finished = self.failed = True
-        known = self.error = errors.public(error)
+        known = self.error = errors.kept(errors.public(error))
         self.status = known.status
         return known
 
     def _end(self) -> None:
         """Everything is written; nothing of it has left yet."""
         self.finished = True
-        if self.on_end is not None:
-            self.on_end()
+        told, self.on_end = self.on_end, None  # who is told knows this answer: together they would outlive the request
+        if told is not None:
+            told()
 
     def _keep(self, delta: Delta) -> None:
         """For the journal: a delta that is more than a piece of text."""

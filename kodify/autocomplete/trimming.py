@@ -101,6 +101,7 @@ class Trimming:
         if not self._streams:
             self._answer.completion_tokens += sum(len(self._token_ids[index]) for index in self._running)
         self._running.clear()
+        self._ticket = None  # which may know this sink
 
     def end(self, *, keep: bool) -> None:
         """The answer ends here, with the text so far, or (not `keep`) with none."""

@@ -108,6 +108,7 @@ class Screen:
             self._answer.completion_tokens += len(self._choices[index].token_ids)
         self._running.clear()
         self._close_choices()
+        self._ticket = None  # which may know this sink
 
     def _go_on(self, index: int) -> None:
         if index not in self._running:
