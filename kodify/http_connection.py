@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kodify.api import errors
-from kodify.api.middleware import NOSNIFF
+from kodify.api.middleware import NOSNIFF, REFUSAL
 from kodify.connections import Connections, Reason
 from kodify.errors import KodifyError, RequestTimeoutError, UnavailableError
 
@@ -190,7 +190,7 @@ class Connection(HttpToolsProtocol):
         under_way = running is not None and running.response_started and not running.response_complete
         self._is_refused, self._part = True, ""
         self._unset_keepalive_if_required()
-        self._drop_requests()
+        self._drop_requests(error)
         if under_way or (is_reading_body and self.cycle.response_started):
             self.transport.close()
             self._watch_unread()
@@ -209,10 +209,12 @@ class Connection(HttpToolsProtocol):
         self._is_refused, self._part = True, ""
         self.transport.abort()
 
-    def _drop_requests(self) -> None:
-        """uvicorn tells a client's leaving to the latest request only."""
+    def _drop_requests(self, refusal: KodifyError | None = None) -> None:
+        """uvicorn tells a client's leaving to the latest request only. `refusal`: what the client is told."""
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
+                if refusal is not None and not cycle.response_started:
+                    cycle.scope[REFUSAL] = refusal  # type: ignore[literal-required]
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.pipeline.clear()

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from kodify import serving
 from kodify.api import cookies, errors
-from kodify.api.middleware import ADDED_HEADERS
+from kodify.api.middleware import ADDED_HEADERS, REFUSAL
 from kodify.api.record import attach, record_of
 from kodify.auth import AuthMethod, Principal, UserLimits
 from kodify.errors import STOPPING, ForbiddenError, KodifyError, UnavailableError
@@ -46,6 +46,8 @@ class Guarded:
         try:
             await self._serve(request)
         except ClientDisconnect:
+            if (refusal := scope.get(REFUSAL)) is not None:
+                record.end(refusal.status, errors.body(refusal))
             record.end(LEFT, None, cancelled=True)
             raise
         except Exception as error:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Where a streamed body is written: past the layers, which look at the start of an answer only.
 BODY_SEND = "kodify.body_send"
+# In the request's scope: the error that the connection itself has answered with, in the app's place.
+REFUSAL = "kodify.refusal"
 # In the request's state: what a guard adds to the start of the answer.
 ADDED_HEADERS = "added_headers"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -94,7 +96,8 @@ class Edge:
             else:
                 await self.app(scope, _refusing(self.max_bytes), tagged)
         except ClientDisconnect:
-            pass
+            if (refusal := scope.get(REFUSAL)) is not None:
+                status = refusal.status
         except Exception as error:
             if status != 499:
                 status = 500

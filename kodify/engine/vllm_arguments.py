@@ -57,6 +57,9 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.setdefault(*MORE_STOPS)
     # Lets a CPU engine run its model in the EngineCore process: one process less, half the start.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    # On a CPU oneDNN keeps what it has compiled for a shape, of the last 1024: each length of a prompt brings new ones,
+    # of half a megabyte each.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     if is_local_path(settings.model_path):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -140,6 +141,20 @@ def test_a_client_that_left(journaled: Start, path: str, stream: bool) -> None:
         assert row["completion_tokens"] * len("on and ") == len(text)
     else:
         assert choices == []
+
+
+def test_a_body_that_did_not_come_in_time(journaled: Start) -> None:
+    """The connection answers by itself, and the entry has what the client was told."""
+    journal = journaled(BODY_TIMEOUT_S=0.2)
+    with socket.create_connection(("127.0.0.1", int(journal.served.url.rsplit(":", 1)[1])), timeout=20) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        answer = connection.makefile("rb").read()
+    row = journal.only_row()
+    assert (row["status_code"], row["cancelled"], row["request"]) == (408, False, None)
+    assert row["response"] == json.loads(answer.partition(b"\r\n\r\n")[2])
+    labels = {"method": "POST", "route": "/v1/chat/completions", "status": "408"}
+    registry = journal.served.app.state.metrics.registry
+    eventually(lambda: registry.get_sample_value("kodify_requests_total", labels) == 1)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -69,7 +69,7 @@ def served(own_settings: Settings) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def endless(own_settings: Settings) -> Iterator[Served]:
-    with serving(own_settings, ScriptedEngine(Script(endless=True), names=(MODEL,))) as found:
+    with serving(own_settings, ScriptedEngine(Script(endless=True, pause_s=0.01), names=(MODEL,))) as found:
         eventually(lambda: bool(found.app.state.ready))
         yield found
 
