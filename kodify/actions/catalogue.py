@@ -8,10 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kodify.actions.action import Action, Messages, parse
-from kodify.actions.fitting import Count, fit
-from kodify.actions.outcome import Outcome, conclude
-from kodify.actions.subject import Subject
+from kodify.actions.action import Action, parse
 from kodify.errors import ConfigError, NotFoundError
 
 log = logging.getLogger(__name__)
@@ -56,20 +53,6 @@ class Actions:
         if read is None or read.action is None:
             raise NotFoundError(f'There is no action "{name[:100]}" here.', param="name")
         return read.action
-
-    def render(
-        self, name: str, subject: Subject, count: Count | None = None, context_tokens: int = 0
-    ) -> tuple[Messages, dict[str, object]]:
-        """Messages and sampling. With `count`, which counts a text's tokens, fitted to the context: then sampling has
-        `max_tokens`, and BadRequestError is raised where there is no room."""
-        action = self.find(name)
-        if count is None:
-            return action.messages(subject), action.sampling
-        fitted = fit(action, subject, count, context_tokens)
-        return fitted.messages, {**action.sampling, "max_tokens": fitted.most_tokens}
-
-    def outcome(self, name: str, subject: Subject, text: str, finish_reason: str | None = "stop") -> Outcome:
-        return conclude(self.find(name), subject, text, finish_reason)
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -22,7 +22,7 @@ async def make_job(
     where the context has no room."""
     asked = {} if max_tokens is None else {"max_tokens": max_tokens}
     ranges.check(engine.parse_chat({**body, **asked, "messages": _ANY}), 1)
-    fitted = await fitted_for(engine, action, subject, max_tokens)
+    fitted = await _fitted_for(engine, action, subject, max_tokens)
     said = {**action.sampling, **body, "messages": fitted.messages}
     most, context = fitted.most_tokens, engine.facts.context_tokens
     if context:
@@ -33,7 +33,7 @@ async def make_job(
     return await engine.chat_job(engine.parse_chat({**said, "max_tokens": most}), job_id)
 
 
-async def fitted_for(engine: Engine, action: Action, subject: Subject, max_tokens: int | None = None) -> Fitted:
+async def _fitted_for(engine: Engine, action: Action, subject: Subject, max_tokens: int | None = None) -> Fitted:
     """Long code is tokenized in a thread."""
     vocabulary = engine.vocabulary
 

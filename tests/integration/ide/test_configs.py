@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import SecretStr
+from typer.main import get_command
 
+from kodify.actions import Actions
+from kodify.cli import app
 from kodify.engine.scripted import Script
 from tests.conftest import Serve, eventually
 from tests.integration.ide.agent import LineAgent
@@ -51,7 +54,12 @@ def llama_vim(text: str) -> list[Asked]:
 
 def continue_(text: str) -> list[Asked]:
     asked = []
-    for model in yaml.safe_load(text)["models"]:
+    said = yaml.safe_load(text)
+    assert [prompt["name"] for prompt in said["prompts"]] == Actions().names()
+    for prompt in said["prompts"]:
+        assert prompt["description"]
+        asked.append((f"{HOST}/v1/chat/completions", TOKEN, "coder", {"messages": _user(prompt["prompt"])}))
+    for model in said["models"]:
         assert model["provider"] == "openai"
         path, body = ("/chat/completions", CHAT)
         if model["roles"] == ["autocomplete"]:
@@ -74,6 +82,30 @@ def zed(text: str) -> list[Asked]:
         (provider["api_url"] + "/chat/completions", TOKEN, model["name"], {**CHAT, "stream": True}),
         (edits["api_url"], TOKEN, edits["model"], body),
     ]
+
+
+def zed_tasks(text: str) -> list[Asked]:
+    command: Any = get_command(app)
+    named = set()
+    for task in read_jsonc(text):
+        assert task["command"] == "kodify"
+        name, *words = task["args"]
+        named.add(name)
+        places = [word.replace("$ZED_RELATIVE_FILE", "a.py").replace("$ZED_ROW", "3") for word in words]
+        assert command.commands[name].make_context(name, places)
+    assert named == set(Actions().names())
+    return []
+
+
+def zed_rules(text: str) -> list[Asked]:
+    rules = re.split(r"(?m)^# (.+)\n", text)[1:]
+    assert rules[::2] == Actions().names()
+    return [(f"{HOST}/v1/chat/completions", TOKEN, "coder", {"messages": _user(rule)}) for rule in rules[1::2]]
+
+
+def _user(text: str) -> list[dict[str, str]]:
+    assert len(text) > 100
+    return [{"role": "user", "content": text}]
 
 
 def tabby_vscode(text: str) -> list[Asked]:
@@ -105,6 +137,8 @@ READERS: dict[str, Callable[[str], list[Asked]]] = {
     "tabby-jetbrains.xml": tabby_jetbrains,
     "tabby-vscode.json": tabby_vscode,
     "tabby.lua": tabby_lua,
+    "zed-rules.md": zed_rules,
+    "zed-tasks.json": zed_tasks,
     "zed.json": zed,
 }
 

@@ -28,7 +28,8 @@ def test_the_shipped_actions_are_those_of_the_guides_in_order() -> None:
 def test_what_a_shipped_action_says(name: str) -> None:
     code = "def f():\n    pass\n\n\ndef g():\n    return '```'\n"
     subject = Subject(code, "py", "src/a.py", (5, 6), "Be brief. {{ 7 * 7 }} {% raise %}")
-    messages, sampling = Actions().render(name, subject)
+    action = Actions().find(name)
+    messages, sampling = action.messages(subject), action.sampling
     system, user = (message["content"] for message in messages)
     assert [message["role"] for message in messages] == ["system", "user"]
     assert len(system) > 100
@@ -37,8 +38,8 @@ def test_what_a_shipped_action_says(name: str) -> None:
     if name != "commit-message":
         assert "File: src/a.py\n" in user
         assert user.index("def f()") < user.index("def g()")
-    assert 0 <= float(str(sampling["temperature"])) <= 1
-    told = Actions().find(name).describe()
+    assert 0 <= sampling["temperature"] <= 1
+    told = action.describe()
     assert set(told["title"]) == set(told["description"]) == {"en", "ru"}
     assert told["title"]["en"] != told["title"]["ru"]
 
@@ -57,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def said(actions: Actions, name: str) -> str:
-    return str(actions.render(name, Subject("a = 1\n"))[0][0]["content"])
+    return str(actions.find(name).messages(Subject("a = 1\n"))[0]["content"])
 
 
 def test_a_change_counts_at_once_and_a_broken_file_leaves_the_last_good_one(

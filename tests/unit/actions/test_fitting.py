@@ -22,7 +22,7 @@ def total(messages: list[dict[str, str]]) -> int:
 
 def test_what_fits_is_there_as_a_whole() -> None:
     fitted = fit(ACTIONS.find("explain"), Subject("a = 1\n", path="a.py"), count, CONTEXT)
-    assert fitted.messages == ACTIONS.render("explain", Subject("a = 1\n", path="a.py"))[0]
+    assert fitted.messages == ACTIONS.find("explain").messages(Subject("a = 1\n", path="a.py"))
     assert fitted.most_tokens == CONTEXT // 4
 
 

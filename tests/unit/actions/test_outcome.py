@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kodify.actions import Actions, Outcome, Subject
+from kodify.actions import Actions, Outcome, Subject, conclude
 from kodify.actions.diff import DoesNotApplyError, patch
 from tests.unit.actions.cases import CASES, JAVASCRIPT, PYTHON, Case, block
 
@@ -16,7 +16,7 @@ ACTIONS = Actions()
 
 def outcome_of(case: Case) -> Outcome:
     subject = Subject(case.code, path=case.path, selection=case.selection, instructions=case.instructions)
-    return ACTIONS.outcome(case.action, subject, case.answer)
+    return conclude(ACTIONS.find(case.action), subject, case.answer)
 
 
 def git(folder: Path, *words: str, given: str | None = None) -> None:
@@ -86,7 +86,7 @@ HALF = "".join(PYTHON.splitlines(True)[:9])
     ],
 )
 def test_a_malformed_answer_is_told_and_makes_no_half_file(answer: str, reason: str, words: str) -> None:
-    outcome = ACTIONS.outcome("fix", Subject(PYTHON, path="a.py"), answer, reason)
+    outcome = conclude(ACTIONS.find("fix"), Subject(PYTHON, path="a.py"), answer, reason)
     assert outcome.complaint is not None
     assert words in outcome.complaint
     assert (outcome.code, outcome.diff, outcome.is_unchanged) == (None, None, False)
@@ -102,7 +102,7 @@ def test_a_malformed_answer_is_told_and_makes_no_half_file(answer: str, reason: 
     ],
 )  # fmt: skip
 def test_lines_that_stand_for_code(line: str) -> None:
-    outcome = ACTIONS.outcome("fix", Subject(JAVASCRIPT, path="a.js"), block(f"{line}\n{JAVASCRIPT}"))
+    outcome = conclude(ACTIONS.find("fix"), Subject(JAVASCRIPT, path="a.js"), block(f"{line}\n{JAVASCRIPT}"))
     assert outcome.complaint == f"The answer leaves code out: {line}"
 
 
@@ -115,13 +115,13 @@ def test_lines_that_stand_for_code(line: str) -> None:
     ],
 )  # fmt: skip
 def test_lines_that_do_not(line: str) -> None:
-    outcome = ACTIONS.outcome("fix", Subject(JAVASCRIPT, path="a.js"), block(f"{line}\n{JAVASCRIPT}"))
+    outcome = conclude(ACTIONS.find("fix"), Subject(JAVASCRIPT, path="a.js"), block(f"{line}\n{JAVASCRIPT}"))
     assert outcome.complaint is None
 
 
 def test_a_line_that_the_code_has_itself_is_its_own() -> None:
     code = "// ... rest unchanged\n" + JAVASCRIPT
-    assert ACTIONS.outcome("fix", Subject(code), block(code.replace("total", "sum"))).diff
+    assert conclude(ACTIONS.find("fix"), Subject(code), block(code.replace("total", "sum"))).diff
 
 
 def test_a_python_body_of_dots_is_code() -> None:
@@ -134,22 +134,22 @@ def test_a_python_body_of_dots_is_code() -> None:
 @pytest.mark.parametrize("action", ["fix", "document"])
 def test_an_answer_that_changes_nothing_says_so(action: str) -> None:
     crlf = PYTHON.replace("\n", "\r\n")
-    outcome = ACTIONS.outcome(action, Subject(crlf), block(PYTHON))
+    outcome = conclude(ACTIONS.find(action), Subject(crlf), block(PYTHON))
     assert outcome.is_unchanged
     assert (outcome.code, outcome.diff, outcome.complaint) == (crlf, None, "The model changed nothing.")
 
 
 def test_documenting_may_not_lose_code() -> None:
     short = "".join(line for line in PYTHON.splitlines(True) if "raise" not in line and "self" not in line)
-    assert "has lost" in (ACTIONS.outcome("document", Subject(PYTHON), block(short)).complaint or "")
+    assert "has lost" in (conclude(ACTIONS.find("document"), Subject(PYTHON), block(short)).complaint or "")
 
 
 def test_tests_are_the_one_block_and_texts_are_texts() -> None:
     subject = Subject(PYTHON, path="a.py")
-    tests = ACTIONS.outcome("tests", subject, "Here:\n\n" + block("def test_a():\n    assert True\n", "python"))
+    tests = conclude(ACTIONS.find("tests"), subject, "Here:\n\n" + block("def test_a():\n    assert True\n", "python"))
     assert (tests.code, tests.diff, tests.prose) == ("def test_a():\n    assert True\n", None, "Here:")
-    assert ACTIONS.outcome("tests", subject, "None.").complaint == "The answer has no block of code."
-    assert ACTIONS.outcome("explain", subject, block("a\n")) == Outcome()
+    assert conclude(ACTIONS.find("tests"), subject, "None.").complaint == "The answer has no block of code."
+    assert conclude(ACTIONS.find("explain"), subject, block("a\n")) == Outcome()
 
 
 @pytest.mark.parametrize(
