@@ -7,14 +7,15 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 from pydantic import SecretStr
 
-from kodify.engine.scripted import ScriptedEngine
+from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.settings import Settings
 from tests.auth.test_users import Company, found_company
 from tests.browser.watching import Visits
@@ -65,6 +66,43 @@ def bare_settings() -> Iterator[Settings]:
 def with_variables(settings: Settings, variables: dict[str, Any]) -> Settings:
     given = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
     return settings.model_copy(update={given[name]: value for name, value in variables.items()})
+
+
+@dataclass(frozen=True)
+class Site:
+    """An app whose engine says what its script says."""
+
+    url: str
+    engine: ScriptedEngine
+
+
+@contextlib.contextmanager
+def open_site(settings: Settings, **variables: Any) -> Iterator[Site]:
+    engine = ScriptedEngine(context_tokens=200_000)
+    with serving(with_variables(settings, variables), engine) as served:
+        yield Site(served.url, engine)
+
+
+@pytest.fixture(scope="module")
+def module_site(bare_settings: Settings, postgres: str) -> Iterator[Site]:
+    """Without users: whoever comes may ask."""
+    table = f"t_{uuid.uuid4().hex[:12]}.chats"
+    with open_site(bare_settings, CHATS_DB_URL=SecretStr(postgres), CHATS_TABLE=table) as found:
+        yield found
+
+
+@pytest.fixture
+def site(module_site: Site) -> Site:
+    """The module's, with the usual script again, whatever the last test made it say."""
+    module_site.engine.script = Script()
+    return module_site
+
+
+def ask(page: Page, text: str) -> None:
+    """A person types a message and sends it."""
+    expect(page.locator("#send")).to_be_visible()
+    page.locator("#question").fill(text)
+    page.keyboard.press("Enter")
 
 
 @contextlib.contextmanager

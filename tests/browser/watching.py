@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebSocket
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, WebSocket
 
 # The page's own way to tell what it could not get; what a test does on purpose.
 EXPECTED = ("Failed to load resource: the server responded with a status of",)
@@ -71,6 +71,10 @@ class Visits:
         def connect(socket: WebSocket) -> None:
             watch(socket.url)
 
+        def refuse(dialog: Dialog) -> None:
+            self.problems.append(f"a dialog: {dialog.message}")
+            dialog.dismiss()
+
         def tell(message: ConsoleMessage) -> None:
             if (
                 message.type in ("error", "warning")
@@ -83,7 +87,7 @@ class Visits:
         page.on("websocket", connect)
         page.on("console", tell)
         page.on("pageerror", lambda error: self.problems.append(f"an error: {error}"))
-        page.on("dialog", lambda dialog: (self.problems.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", refuse)
         page.goto(url)
         return page
 

@@ -17,7 +17,7 @@ export class Answer {
     this.status = "generating";
     this.content = "";
     this.error = "";
-    this.parts = [{ html: "", end: 0 }]; // settled and not on the page yet
+    this.parts = []; // settled, and not on the page yet
     this.html = ""; // settled, all of it
     this.end = 0; // so many characters of the content are settled
     this.frame = 0;
@@ -30,8 +30,12 @@ export class Answer {
     this.after = h("div");
     this.element = h("article.message.assistant.generating", {}, h("header", {}, icon("mark"), this.name, this.model), this.text, this.after);
     this.element.querySelector("svg").classList.add("mark");
-    this.parts = [];
     this.showAfter();
+  }
+
+  /** How far it is here, for a socket that goes on from there. */
+  get place() {
+    return { id: this.id, characters: this.content.length, settled: this.end };
   }
 
   /** A piece as the socket sends it. False where characters before it are missing. */

@@ -1,7 +1,7 @@
 // Files in messages: how they are written into the text that the model reads, and found in it again.
 
 import { h, icon } from "../base/dom.js";
-import { t } from "../base/texts.js";
+import { bytes } from "../base/texts.js";
 
 const LANGUAGES = {
   bash: "sh bash zsh", c: "c h", cpp: "cc cpp cxx hh hpp", csharp: "cs", css: "css", diff: "diff patch", dart: "dart", dockerfile: "dockerfile",
@@ -39,12 +39,7 @@ export function split(content) {
 
 /** A file in a message, to be opened; its text is put in when it is. */
 export function fileView({ path, text }) {
-  const lines = text.split("\n").length - (text.endsWith("\n") ? 1 : 0);
-  const view = h(
-    "details",
-    {},
-    h("summary", {}, icon("file"), h("b", {}, path), h("small", {}, t("chat.file_lines", { count: lines }))),
-  );
+  const view = h("details", {}, h("summary", {}, icon("file"), h("b", {}, path), h("small", {}, bytes(text.length))));
   view.addEventListener("toggle", () => view.append(h("pre", { tabIndex: 0 }, text)), { once: true });
   return view;
 }

@@ -51,7 +51,7 @@ export class Conversation {
   async create(settings) {
     const { chat_id: id } = await api("POST", "/api/v1/chat", settings);
     this.id = id;
-    this.about = { chat_id: id, title: settings.title, settings };
+    this.about = { chat_id: id, settings };
     this.follower.created(id);
     await this.connect();
   }
@@ -61,7 +61,7 @@ export class Conversation {
       const opened = () => (clearTimeout(timer), resolve());
       const timer = setTimeout(opened, PATIENCE_MS);
       this.socket = new Socket(this.id, {
-        position: () => this.answering && { id: this.answering.id, characters: this.answering.content.length },
+        position: () => this.answering?.place ?? null,
         onOpen: (again) => {
           opened();
           this.follower.connection("");
@@ -130,7 +130,7 @@ export class Conversation {
       then(told);
       this.begin(told.answer_id);
     } catch (error) {
-      if (error.status === 404 && id === this.id) return this.vanish();
+      if (error.status === 404 && id === this.id) await this.sync(); // the chat is gone, or what was to be changed in it
       throw error;
     } finally {
       if (id === this.id) this.isSending = false;
@@ -179,9 +179,8 @@ export class Conversation {
     if (answer.status !== "generating") return;
     if (event.status === "error") answer.finish({ status: "error", content: answer.content, error: event.message });
     else {
-      const { finish_reason: reason, usage } = event;
-      const status = event.stopped || reason === "stopped" || reason === "abort" ? "stopped" : "done";
-      answer.finish({ ...event, status, content: event.message, completion_tokens: usage?.completion_tokens });
+      const told = { status: event.answer_status, content: event.message, completion_tokens: event.usage?.completion_tokens };
+      answer.finish({ ...event, ...told });
     }
     announce(t(event.status === "error" ? "chat.answer_failed" : "chat.answered"));
     this.follower.finished();

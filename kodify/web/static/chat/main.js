@@ -18,7 +18,6 @@ import { Settings } from "./settings.js";
 import { showShortcuts, startShortcuts } from "./shortcuts.js";
 import { Side } from "./side.js";
 import { Thread } from "./thread.js";
-import { titleOf } from "./title.js";
 
 let session = null;
 const side = new Side();
@@ -36,7 +35,7 @@ const conversation = new Conversation(thread, {
     composer.setBusy(conversation.isBusy, conversation.answering !== null);
     showAbout();
   },
-  finished: () => chats.changed(),
+  finished: () => chats.changed().then(showAbout),
   gone: () => (showAbout(), chats.load()),
   failed: (error) => showProblem(error, openChosen),
   connection: showConnection,
@@ -79,9 +78,9 @@ async function openChosen() {
 /** Whether it is on its way. */
 async function send(question) {
   try {
-    if (!conversation.id) await conversation.create({ ...settings.value, title: titleOf(question.message) });
+    if (!conversation.id) await conversation.create(settings.value);
     await conversation.send(question);
-    chats.changed();
+    chats.changed().then(showAbout);
     return true;
   } catch (error) {
     if (error.status === 409) notify(t("chat.busy"), { bad: true });
@@ -165,6 +164,7 @@ find("#chat-menu").addEventListener("click", openChatMenu);
 find("#account").addEventListener("click", openAccountMenu);
 find("#new-chat").addEventListener("click", () => go(""));
 find("[data-new]").addEventListener("click", () => go(""));
+find(".skip").addEventListener("click", (event) => (event.preventDefault(), composer.focus()));
 find(".brand").addEventListener("click", (event) => (event.preventDefault(), go("")));
 for (const button of findAll("[data-example]")) {
   button.addEventListener("click", () => {

@@ -4,7 +4,7 @@ const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 
 export class Socket {
-  /** `position()`: how far the answer on its way is shown here, {id, characters}, or null.
+  /** `position()`: how far the answer on its way is shown here, {id, characters, settled}, or null.
    * `onOpen(again)`, `onEvent(event)`, `onLost(everOpened)`: after it a new try is on its way, unless closed. */
   constructor(chatId, { position, onOpen, onEvent, onLost }) {
     Object.assign(this, { chatId, position, onOpen, onEvent, onLost });
@@ -22,7 +22,7 @@ export class Socket {
     this.timer = null;
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const at = this.position();
-    const after = at ? `&after=${encodeURIComponent(at.id)}:${at.characters}` : "";
+    const after = at ? `&after=${encodeURIComponent(at.id)}:${at.characters}:${at.settled}` : "";
     const socket = new WebSocket(`${scheme}://${location.host}/api/v1/chat/${encodeURIComponent(this.chatId)}/ws?render=html${after}`);
     this.socket = socket;
     socket.onopen = () => {

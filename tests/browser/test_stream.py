@@ -1,0 +1,134 @@
+"""Long answers and lost connections."""
+
+from __future__ import annotations
+
+import itertools
+
+from playwright.sync_api import WebSocketRoute, expect
+
+from kodify.engine.scripted import Script
+from tests.browser.conftest import Site, ask
+from tests.browser.test_chat import pieces, said
+from tests.browser.watching import Visits
+
+TOKENS = 20_000
+PARAGRAPH = "A word and `code` and **more** of it. "
+SECTION = (
+    "## A heading\n\n" + PARAGRAPH * 6 + "\n\n```python\ndef add(a, b):\n    return a + b\n```\n\n- one\n- two\n\n"
+)
+
+WATCH = """() => {
+  window.gaps = [];
+  let last = performance.now();
+  const frame = (now) => { window.gaps.push(now - last); last = now; window.watching = requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+  window.kept = new Set();
+  new MutationObserver((changes) => {
+    for (const change of changes) for (const node of change.removedNodes) {
+      if (change.target.closest?.(".settled")) window.kept.add(node.nodeName);
+    }
+  }).observe(document.querySelector("#thread"), {childList: true, subtree: true});
+}"""
+
+BELOW = """() => {
+  const area = document.querySelector("#scroll");
+  return area.scrollHeight - area.scrollTop - area.clientHeight;
+}"""
+
+
+def median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def test_the_page_stays_responsive_while_20_000_tokens_stream(visits: Visits, site: Site) -> None:
+    """Nothing that is settled is touched again, so the last tokens cost what the first did."""
+    text = SECTION * (1 + TOKENS * 4 // len(SECTION))
+    tokens = pieces(text, 4)[:TOKENS]
+    assert len(tokens) == TOKENS
+    site.engine.script = Script(tokens, pause_s=0.0005)
+    page = visits.open(site.url)
+    page.evaluate(WATCH)
+    ask(page, "All of it")
+    expect(page.locator(".generating .settled")).to_contain_text("A heading")
+    page.locator("#question").click()
+    typed = 0
+    while page.locator(".generating").count():  # a person goes on working meanwhile
+        page.keyboard.type("x")
+        typed += 1
+        page.wait_for_timeout(50)
+    expect(page.locator("#question")).to_have_value("x" * typed)
+    gaps: list[float] = page.evaluate("window.gaps.slice(5)")
+    print(f"{len(gaps)} frames, the longest gaps {[round(gap) for gap in sorted(gaps)[-5:]]} ms, typed {typed}")
+    first, last = gaps[: len(gaps) // 4], gaps[-len(gaps) // 4 :]
+    assert typed >= 20 and len(gaps) >= 100
+    assert median(last) <= 4 * median(first), "the longer the answer, the slower the page"
+    assert sum(gap > 250 for gap in gaps) <= len(gaps) / 20, sorted(gaps)[-20:]
+    assert page.evaluate("[...window.kept]") == [], "what was settled has been made anew"
+    assert page.locator(".message.assistant .text h2").count() == len("".join(tokens).split("## A heading\n")) - 1
+    assert page.evaluate(BELOW) < 50
+
+
+def test_who_scrolls_up_is_left_there(visits: Visits, site: Site) -> None:
+    site.engine.script = Script(pieces(SECTION * 30, 8), pause_s=0.01)
+    page = visits.open(site.url)
+    ask(page, "A long one")
+    expect(page.locator(".settled h2").nth(4)).to_be_attached()
+    page.locator("#scroll").hover()
+    page.mouse.wheel(0, -300)
+    expect(page.get_by_role("button", name="To the latest message")).to_be_visible()
+    top = page.evaluate("document.querySelector('#scroll').scrollTop")
+    count = page.locator(".settled h2").count()
+    expect(page.locator(".settled h2").nth(count + 2)).to_be_attached()
+    assert abs(page.evaluate("document.querySelector('#scroll').scrollTop") - top) < 2
+    page.get_by_role("button", name="To the latest message").click()
+    expect(page.get_by_role("button", name="To the latest message")).to_be_hidden()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".fault.mild")).to_be_in_viewport()
+
+
+def test_a_lost_connection_goes_on_where_it_was(visits: Visits, site: Site) -> None:
+    text = "Числа 🦀 и слова. " + SECTION * 3 + "The end."
+    site.engine.script = Script(pieces(text, 3), pause_s=0.01)
+    sockets: list[WebSocketRoute] = []
+    context = visits.context()
+
+    def relay(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        server = socket.connect_to_server()
+        told = itertools.count()
+
+        def pass_on(message: str | bytes) -> None:
+            if len(sockets) < 4 and next(told) == 40:
+                server.close()
+                socket.close(code=1012, reason="a restart")
+            else:
+                socket.send(message)
+
+        server.on_message(pass_on)
+
+    context.route_web_socket(lambda url: "/ws" in url, relay)
+    page = visits.open(site.url, context)
+    ask(page, "Count")
+    expect(page.locator("#connection")).to_be_visible()
+    expect(page.locator(".message.assistant:not(.generating)")).to_have_count(1, timeout=30_000)
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(said(page)).to_have_text("Count")
+    assert len(sockets) >= 4
+    assert "after=" not in sockets[0].url
+    assert all("after=" in one.url for one in sockets[1:])
+    shown = page.locator(".message.assistant .text").inner_text()
+    page.reload()
+    expect(page.locator(".message.assistant .text")).to_have_text(shown, use_inner_text=True)
+
+
+def test_offline_is_said_and_passes(visits: Visits, site: Site) -> None:
+    visits.expect("Failed to load resource: net::ERR_INTERNET_DISCONNECTED", "WebSocket connection to")
+    context = visits.context()
+    page = visits.open(site.url, context)
+    context.set_offline(True)
+    ask(page, "Is anybody there?")
+    expect(page.locator(".notice.bad")).to_contain_text("You are offline.")
+    expect(page.locator("#question")).to_have_value("Is anybody there?")
+    context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".message.assistant .text")).to_have_text("Hello, world")
