@@ -22,8 +22,10 @@ from tests.integration.conftest import Process, start_kodify
 GROWTH = 0.10
 WARM_UP = 2_000
 SHOWN = 20
-# A body may forget its limit: an answer is short all the same.
-SHORT = """--override-generation-config '{"max_new_tokens": 4}' --max-num-seqs 64"""
+TENTHS = 10
+# A body may forget its limit: an answer is short all the same. The KV cache is small, for its pages count only when they
+# are used, and a large one would go on being used for the first time until the end.
+SHORT = """--override-generation-config '{"max_new_tokens": 4}' --max-num-seqs 64 --kv-cache-memory-bytes 67108864"""
 
 
 class Tally:
@@ -64,20 +66,31 @@ def run(process: Process, arguments: argparse.Namespace) -> int:
     asyncio.run(send_bodies(process.url, endless(random), WARM_UP, arguments.connections, Tally()))
     cases.run(process.url, min(arguments.cases, 500), lambda *_: None)
     before = process.resident_bytes()
+    tell_memory(process, "before")
     bodies, documented = Tally(), Tally()
     started = time.monotonic()
-    asyncio.run(send_bodies(process.url, endless(random), arguments.bodies, arguments.connections, bodies))
+    for share in range(TENTHS):
+        count = arguments.bodies * (share + 1) // TENTHS - arguments.bodies * share // TENTHS
+        asyncio.run(send_bodies(process.url, endless(random), count, arguments.connections, bodies))
+        tell_memory(process, f"after {bodies.count} bodies")
     report("mutated bodies", bodies, time.monotonic() - started)
     started = time.monotonic()
     cases.run(process.url, arguments.cases, documented.take)
     report("cases of the document", documented, time.monotonic() - started)
     after = process.resident_bytes()
+    tell_memory(process, "after all")
     bugs = process.log.read_text(errors="replace").count("a bug")
     growth = after / before - 1
     print(f"memory: {before >> 20} MiB before, {after >> 20} MiB after: {growth:+.1%}; bugs in the log: {bugs}")
     lived = process.popen.poll() is None
     process.wait_until_healthy()
     return int(bool(bodies.wrong or documented.wrong or bugs or growth > GROWTH or not lived))
+
+
+def tell_memory(process: Process, when: str) -> None:
+    """Of each process; only what the whole family has is judged."""
+    sizes = (f"{one.name()} {one.memory_full_info().pss >> 20}" for one in process.family())
+    print(f"{when}, MiB: {', '.join(sizes)}", flush=True)
 
 
 def endless(random: Random) -> Iterator[mutations.Request]:
