@@ -1,7 +1,8 @@
 """Owns the bar of hostile clients: `python -m bench.hostile` asks again and again, alone and then beside a crowd.
 
 The crowd sends its requests a byte a second, or never reads its answers. While those are made they load the engine as
-anybody's would ("asking"); the bar is about what comes then. Kodify runs over the engine double.
+anybody's would ("asking"); then they are only held ("crowded"). The bar is met by what is crowded, and by all of the
+crowd's stay from its first moment on ("stay"). Kodify runs over the engine double.
 """
 
 import argparse
@@ -110,11 +111,15 @@ async def measure(port: int, pid: int, arguments: argparse.Namespace) -> bool:
     crowd: list[Coroutine[Any, Any, None]] = [send_slowly(port) for _ in range(arguments.slow)]
     crowd += [never_read(port) for _ in range(arguments.stuck)]
     tasks = [asyncio.create_task(one) for one in crowd]
+    came_at = time.monotonic()
     asking: list[float] = []
     while not asking or await asyncio.to_thread(read_running, port) > 0:
         asking += await probe(port, 1)
     tell("asking", asking, pid)
-    beside = tell("crowded", await probe(port, arguments.seconds), pid)
+    rest_s = max(arguments.seconds - (time.monotonic() - came_at), 0.0)
+    crowded = await probe(port, rest_s)
+    stay = tell("stay", asking + crowded, pid)
+    beside = tell("crowded", crowded + await probe(port, arguments.seconds - rest_s), pid)
     print("cut:", ", ".join(f"{reason} {count}" for reason, count in read_cut(port).items() if count) or "none")
     for task in tasks:
         task.cancel()
@@ -124,10 +129,12 @@ async def measure(port: int, pid: int, arguments: argparse.Namespace) -> bool:
         raise failed[0]
     after = await probe(port, arguments.seconds / 2)
     tell("after", after, pid)
-    ratio = beside / statistics.median(before + after)  # of both: a machine's other load comes and goes
-    is_met = ratio <= WORST_RATIO
-    print("met     " if is_met else "NOT MET ", f"TTFT p50 {ratio:.2f} times what it is alone, at most {WORST_RATIO:g}")
-    return is_met
+    alone = statistics.median(before + after)  # of both: a machine's other load comes and goes
+    ratios = {"while the crowd is held": beside / alone, "from its first moment on": stay / alone}
+    for when, ratio in ratios.items():
+        verdict = "met     " if ratio <= WORST_RATIO else "NOT MET "
+        print(verdict, f"TTFT p50 {when} {ratio:.2f} times what it is alone, at most {WORST_RATIO:g}")
+    return max(ratios.values()) <= WORST_RATIO
 
 
 def main() -> int:

@@ -14,7 +14,9 @@ from kodify.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Connections beyond the limit that are told so before they are closed; what comes beyond these is closed at once.
+# Who asks whether Kodify is well is answered over a connection too many too.
+PROBES = frozenset({b"/health", b"/ready", b"/metrics"})
+# Connections beyond the limit that are heard, and told so unless they probe; what comes beyond these is closed at once.
 MOST_TOLD = 256
 MOST_TOLD_OF_ONE = 16
 # Files that are no client's: sockets of the engine, of PostgreSQL, the spool's, logs; and those that are told.
@@ -57,7 +59,7 @@ class Connections:
             del self._by_address[address]
 
     def may_tell(self, address: str) -> bool:
-        """Whether one that is too many can be told so: those of one address must not use up everybody's room."""
+        """Whether one that is too many is heard: those of one address must not use up everybody's room."""
         most = self.most_per_address
         if most is not None and self._by_address[address] > most + MOST_TOLD_OF_ONE:
             return False

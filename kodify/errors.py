@@ -6,6 +6,7 @@ Status, type and wire code are the class's own; the wire shape is made in `api/e
 from __future__ import annotations
 
 STOPPING = "The server is stopping. Please try again later"
+CROWDED = "Too many connections are open. Please try again later"
 
 
 class KodifyError(Exception):

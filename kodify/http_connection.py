@@ -14,9 +14,12 @@ from uvicorn.server import ServerState
 from kodify.api import errors
 from kodify.api.middleware import NOSNIFF, REFUSAL
 from kodify.connections import Connections, Reason
-from kodify.errors import KodifyError, RequestTimeoutError, UnavailableError
+from kodify.errors import CROWDED, KodifyError, RequestTimeoutError, UnavailableError
 
 LINGER_S = 1.0
+SURPLUS_S = 1.0  # in which a connection too many must have said what it wants: it may be a probe
+HURRY = 8  # a stream may wait unread with so much less where others wait for the engine
+LEAST_READ_BYTES = 16 * 1024  # of an answer, in UNREAD_TIMEOUT_S: a byte now and then is no reading
 
 
 class Connection(HttpToolsProtocol):
@@ -42,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self._stuck_at, self._stuck_bytes = 0.0, 0  # 0: nothing is
         self._running: RequestResponseCycle | None = None
         self._is_refused = False
+        self._is_surplus = False  # one too many: for probes only
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -53,10 +57,12 @@ class Connection(HttpToolsProtocol):
             self._bound_kernel(transport)
             self._wait()
             return
-        self._connections.count_cut("too_many")
         if self._connections.may_tell(self._address):
-            self._refuse(UnavailableError("Too many connections are open. Please try again later"))
+            self._is_surplus = True
+            self._bound_kernel(transport)
+            self._wait()
         else:
+            self._connections.count_cut("too_many")
             self._is_refused = True
             transport.abort()
 
@@ -84,10 +90,11 @@ class Connection(HttpToolsProtocol):
             with contextlib.suppress(OSError):
                 plain.setsockopt(socket.IPPROTO_TCP, option, int(self._connections.unread_timeout_s * 1000))
 
-    def weigh(self, waiting_bytes: int) -> None:
-        """Told how much of a stream waits for its client beside what the transport holds."""
-        unread_bytes = waiting_bytes + self.transport.get_write_buffer_size()
-        if unread_bytes > self._connections.max_unread_bytes and not self._is_refused:
+    def weigh(self, waiting_bytes: int, others_wait: bool) -> None:
+        """Told how much of a stream waits for its client beside what the transport holds, and whether others wait for
+        the engine that makes it."""
+        most_bytes = self._connections.max_unread_bytes // (HURRY if others_wait else 1)
+        if waiting_bytes + self.transport.get_write_buffer_size() > most_bytes and not self._is_refused:
             self._cut("unread")
 
     def pause_writing(self) -> None:
@@ -132,6 +139,8 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _patience_s(self) -> float:
+        if self._is_surplus:
+            return SURPLUS_S
         return self._connections.header_timeout_s if self._part == "head" else self._connections.body_timeout_s
 
     def _look_at(self, moment: float) -> None:
@@ -147,7 +156,7 @@ class Connection(HttpToolsProtocol):
         now = self.loop.time()
         if self._stuck_at:
             stuck_bytes = self.transport.get_write_buffer_size()
-            if stuck_bytes < self._stuck_bytes:
+            if not stuck_bytes or stuck_bytes <= self._stuck_bytes - LEAST_READ_BYTES:
                 self._stuck_at, self._stuck_bytes = now if stuck_bytes else 0.0, stuck_bytes
             elif now >= self._stuck_at + self._connections.unread_timeout_s:
                 self._cut("unread")
@@ -170,7 +179,10 @@ class Connection(HttpToolsProtocol):
         return self.flow.read_paused or self._running is not self.cycle
 
     def _give_up(self) -> None:
-        if self._part == "head" or self.cycle.response_started:
+        if self._is_surplus:
+            self._connections.count_cut("too_many")
+            self._refuse(UnavailableError(CROWDED))
+        elif self._part == "head" or self.cycle.response_started:
             self._cut("header_timeout" if self._part == "head" else "body_timeout")
         else:
             self._connections.count_cut("body_timeout")

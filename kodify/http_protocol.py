@@ -10,7 +10,15 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from kodify.api.outlet import WAITING
-from kodify.errors import AddressTooLongError, BadRequestError, HeadTooLargeError, KodifyError
+from kodify.connections import PROBES
+from kodify.errors import (
+    CROWDED,
+    AddressTooLongError,
+    BadRequestError,
+    HeadTooLargeError,
+    KodifyError,
+    UnavailableError,
+)
 from kodify.http_connection import Connection
 from kodify.websocket_protocol import PING_EVERY_S, PONG_WITHIN_S, WebSocketConnection
 
@@ -89,8 +97,13 @@ class Protocol(Connection):
         if len(self.pipeline) >= MOST_PIPELINED:
             self._cut("pipelined")
             self._object(BadRequestError("Too many requests wait on one connection."))
+        if self._is_surplus and self.url.partition(b"?")[0] not in PROBES:
+            self._connections.count_cut("too_many")
+            self._object(UnavailableError(CROWDED))
         waits = self.cycle is not None and not self.cycle.response_complete
         super().on_headers_complete()
+        if self._is_surplus:
+            self.cycle.keep_alive = False
         if self._becomes_socket:
             return
         if waits:  # read on, or nobody sees that the client has left

@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from starlette.types import Message, Send
+from starlette.types import Message, Scope, Send
+
+from kodify.line import Line
 
 log = logging.getLogger(__name__)
 
-# In a request's scope, the server's: is told how many bytes of a stream wait while its client is slow, and may cut it.
+# In a request's scope, the server's: is told how many bytes of a stream wait while its client is slow, and whether
+# others wait for the engine; it may cut the stream.
 WAITING = "kodify.waiting"
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -21,6 +24,12 @@ EVENT_STREAM: Headers = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+
+
+def weigher(scope: Scope, line: Line | None) -> Callable[[int], object] | None:
+    """For the outlet of a stream that the engine of this line makes."""
+    weigh = scope.get(WAITING)
+    return None if weigh is None else lambda waiting: weigh(waiting, line is not None and line.waiting > 0)
 
 
 class Outlet:

@@ -17,7 +17,7 @@ from kodify import serving
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
 from kodify.api.models import find_engine, who_asks
-from kodify.api.outlet import EVENT_STREAM, JSON, WAITING, Headers, Outlet
+from kodify.api.outlet import EVENT_STREAM, JSON, Headers, Outlet, weigher
 from kodify.api.record import record_of
 from kodify.api.running import Shown, asked_by
 from kodify.censor import REASON, Censor
@@ -106,7 +106,9 @@ class ServedResponse(Response):
         own_task = asyncio.current_task()
         assert own_task is not None
         self._record = record_of(scope)
-        self._outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, scope.get(WAITING))
+        self._outlet = Outlet(
+            scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, weigher(scope, self.line)
+        )
         started = time.monotonic()
         running: set[Any] = scope["app"].state.running
         running.add(self)

@@ -15,7 +15,7 @@ from kodify import generation
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
 from kodify.api.models import who_asks
-from kodify.api.outlet import WAITING, Outlet
+from kodify.api.outlet import Outlet, weigher
 from kodify.api.record import record_of
 from kodify.api.running import Shown, asked_by
 from kodify.censor import Censor, Screen
@@ -143,7 +143,7 @@ class GeneratedResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         own_task = asyncio.current_task()
         assert own_task is not None
-        outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, scope.get(WAITING))
+        outlet = Outlet(scope["app"].state.turn, send, scope.get(BODY_SEND), own_task.cancel, weigher(scope, self.line))
         self.encoder.attach(outlet)
 
         async def client_left() -> None:

@@ -16,7 +16,9 @@ from pydantic import SecretStr
 
 from kodify import connections, http_protocol
 from kodify.engine.scripted import Script, ScriptedEngine
-from tests.conftest import Serve, Served, eventually
+from kodify.http_connection import HURRY
+from kodify.settings import Settings
+from tests.conftest import Serve, Served, eventually, serving
 
 CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
 HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -90,6 +92,8 @@ def engine_of(served: Served) -> ScriptedEngine:
     assert isinstance(served.engine, ScriptedEngine)
     return served.engine
 
+
+MOST_UNREAD = 8_000_000
 
 BEGUN = [b"P", b"\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-"]
 
@@ -264,6 +268,36 @@ def test_a_stream_that_is_not_read_is_cut(serve: Serve) -> None:
     assert engine_of(served).cancelled == 1
 
 
+@pytest.mark.parametrize("others_wait", [True, False])
+def test_an_unread_stream_is_cut_sooner_where_others_wait(settings: Settings, others_wait: bool) -> None:
+    """It goes on for as long as nobody else has a use for the engine."""
+    engine = ScriptedEngine(Script(pieces=("x" * 10_000,) * 10_000, pause_s=0.005), most_running=1)
+    own = settings.model_copy(update={"max_unread_bytes": MOST_UNREAD})
+    with serving(own, engine) as served, connected(served, receive_bytes=4096) as stuck, connected(served) as other:
+        eventually(lambda: bool(served.app.state.ready))
+        stuck.sendall(post({**CHAT, "stream": True}))
+        eventually(lambda: engine.running() == 1)
+        if others_wait:
+            other.sendall(post({**CHAT, "stream": True}))
+            assert other.recv(17) == b"HTTP/1.1 200 OK\r\n"
+            assert cut(served, "unread") == 1
+        else:
+            (answer,) = served.app.state.running
+            eventually(lambda: answer.encoder.outlet._waiting_bytes > MOST_UNREAD // HURRY)
+            assert cut(served, "unread") == 0
+
+
+def test_a_byte_now_and_then_is_no_reading(serve: Serve) -> None:
+    served = serve(Script(pieces=("x" * WHOLE,)), UNREAD_TIMEOUT_S=0.5)
+    with connected(served, receive_bytes=4096) as connection:
+        connection.sendall(post(CHAT))
+        with contextlib.suppress(ConnectionResetError):
+            while cut(served, "unread") == 0:
+                connection.recv(100)
+                time.sleep(0.05)
+        assert cut(served, "unread") == 1
+
+
 WHOLE = 16_000_000  # more than the kernel keeps of it
 
 
@@ -361,16 +395,33 @@ def test_a_connection_too_many_is_told_so(serve: Serve, variable: str) -> None:
         first.sendall(HEALTH)
         assert answer(first).startswith(b"HTTP/1.1 200")
         with connected(served) as third:
-            third.sendall(HEALTH)
+            third.sendall(post(CHAT))
             head = assert_refused(rest(third), 503)
             assert b"\r\nretry-after: 5\r\n" in head
         assert cut(served, "too_many") == 1
+        with connected(served) as silent:
+            assert_refused(rest(silent), 503)
+        assert cut(served, "too_many") == 2
         first.sendall(HEALTH)
         assert answer(first).startswith(b"HTTP/1.1 200")
     eventually(lambda: served.app.state.connections.open == 0)
     with connected(served) as another:
         another.sendall(HEALTH)
         assert answer(another).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/health?from=supervisor"])
+def test_a_probe_is_answered_over_a_connection_too_many(serve: Serve, path: str) -> None:
+    served = serve(MAX_CONNECTIONS=1)
+    eventually(lambda: bool(served.app.state.ready))
+    with connected(served) as first, connected(served) as probe:
+        first.sendall(HEALTH)
+        assert answer(first).startswith(b"HTTP/1.1 200")
+        probe.sendall(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
+        received = rest(probe)
+        assert received.startswith(b"HTTP/1.1 200")
+        assert received.count(b"HTTP/1.1 ") == received.count(b"connection: close") == 1
+    assert cut(served, "too_many") == 0
 
 
 def test_a_flood_is_not_told_anything(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
