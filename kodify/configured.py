@@ -25,7 +25,7 @@ def build_engines(settings: Settings) -> Engines:
             engine = VllmEngine(own, adapters)
             served.append(Served(engine, label, "generate", own.preset_path, required, adapters))
     if settings.file.upstreams:
-        served.extend(_build_upstreams(settings, has_models=bool(served)))
+        served.extend(build_upstreams(settings, has_models=bool(served)))
     return Engines(
         served,
         settings.file.tabby.model_name,
@@ -34,7 +34,7 @@ def build_engines(settings: Settings) -> Engines:
     )
 
 
-def _build_upstreams(settings: Settings, *, has_models: bool) -> Iterator[Served]:
+def build_upstreams(settings: Settings, *, has_models: bool) -> Iterator[Served]:
     """Those of each task together. Beside models of its own Kodify does not wait for them for ever."""
     from kodify.engine.upstream import UpstreamEngine
     from kodify.engine.upstream_embed import UpstreamEmbedder

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from starlette.responses import JSONResponse
 
-from kodify.cli import _build_upstreams
+from kodify.configured import build_upstreams
 from kodify.engine.scripted import ScriptedEmbedder
 from kodify.engine.upstream import UpstreamEngine
 from kodify.engine.upstream_embed import UpstreamEmbedder
@@ -199,8 +199,8 @@ def test_entries_of_the_configuration(settings: Settings, tmp_path: Path, monkey
     loaded = Settings.load()
     assert [one.task for one in loaded.file.upstreams] == ["generate", "embed", "embed"]
     assert loaded.file.upstreams[1].api_key == SecretStr("secret")
-    served = list(_build_upstreams(loaded, has_models=True))
+    served = list(build_upstreams(loaded, has_models=True))
     assert [(one.task, one.required) for one in served] == [("generate", False), ("embed", False)]
     labels = [[upstream.label for upstream in one.engine.pool.all] for one in served]  # type: ignore[union-attr]
     assert labels == [["http://a:1"], ["http://b:2", "http://c:3"]]
-    assert [one.required for one in _build_upstreams(loaded, has_models=False)] == [True, True]
+    assert [one.required for one in build_upstreams(loaded, has_models=False)] == [True, True]
