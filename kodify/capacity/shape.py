@@ -153,10 +153,14 @@ def _bits(given: Mapping[str, Any] | None) -> float | None:
     if method in ("fp8", "modelopt", "fbgemm_fp8"):
         return 8.0
     if method == "compressed-tensors":
-        weights = next(iter((given.get("config_groups") or {}).values()), {}).get("weights") or {}
-        bits, group = weights.get("num_bits", 8), weights.get("group_size")
-        return bits + (16 / group if group else 0)
+        groups = list((given.get("config_groups") or {}).values())
+        weights: Mapping[str, Any] = (groups[0].get("weights") if groups else None) or {}
+        return _packed(float(weights.get("num_bits") or 8), weights.get("group_size"), zero_points=False)
     if method == "bitsandbytes":
         return 4.5 if given.get("load_in_4bit") else 8.0
-    bits, group = given.get("bits") or given.get("w_bit") or 4, given.get("group_size") or given.get("q_group_size")
-    return bits + (16 + bits) / group if group and group > 0 else float(bits)
+    bits = float(given.get("bits") or given.get("w_bit") or 4)
+    return _packed(bits, given.get("group_size") or given.get("q_group_size"), zero_points=True)
+
+
+def _packed(bits: float, group: int | None, *, zero_points: bool) -> float:
+    return bits + (16 + (bits if zero_points else 0)) / group if group and group > 0 else bits
