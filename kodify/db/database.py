@@ -77,6 +77,7 @@ class Database:
             pool_size=POOL_SIZE,
             max_overflow=POOL_SIZE,
             pool_timeout=CONNECT_TIMEOUT_S,
+            hide_parameters=True,  # errors are logged, and parameters are what people say
             pool_pre_ping=True,  # connections do not outlive a restart of the server
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE},
         )

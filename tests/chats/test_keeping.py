@@ -206,3 +206,15 @@ def test_a_table_has_a_name(settings: Settings) -> None:
     assert [problem for problem in verdicts.chats(wrong) if "CHATS_TABLE" in problem]
     assert settings.chats_table_name == "chats"
     assert settings.model_copy(update={"users_table": "company.people"}).chats_table_name == "company.chats"
+
+
+def test_what_was_said_is_not_in_the_log_where_it_can_not_be_written_down(
+    begin: Begin, chats: dict[str, object], postgres: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    talk = begin(Script(endless=True, pause_s=0.01))
+    talk.say("Hi")
+    with psycopg.connect(postgres) as connection:
+        connection.execute(f"ALTER TABLE {chats['CHATS_TABLE']}_messages DROP COLUMN beat_at")  # type: ignore[arg-type]
+    eventually(lambda: "an answer could not be written down on its way" in caplog.text)
+    assert "UndefinedColumn" in caplog.text
+    assert "on and on" not in caplog.text  # what an endless answer says
