@@ -11,7 +11,7 @@ import typer
 from kodify.actions import fences
 from kodify.client import files
 from kodify.client.asking import Answered, RefusedError, Server
-from kodify.client.painter import Painter, print_diff
+from kodify.client.painter import Painter, harmless, print_diff
 from kodify.errors import ConfigError
 from kodify.settings import ClientSettings
 
@@ -96,7 +96,7 @@ def commit_message(
     whole = "\n".join(answer.blocks[0].lines) if len(answer.blocks) == 1 and not answer.prose else answered.text
     if not whole.strip():
         _refuse("The model said nothing.", USELESS)
-    typer.echo(whole.strip())
+    typer.echo(harmless(whole.strip()) if sys.stdout.isatty() else whole.strip())
 
 
 def _tell(name: str, body: dict[str, Any], server: Server) -> None:
@@ -196,5 +196,6 @@ def _server(address: str | None, token: str | None) -> Server:
 
 
 def _refuse(sentence: str, code: int = 1) -> NoReturn:
-    typer.echo(f"kodify: {sentence}", err=True)
+    """A complaint quotes the model, and a server may say anything."""
+    typer.echo(f"kodify: {harmless(sentence)}", err=True)
     raise typer.Exit(code)

@@ -223,13 +223,13 @@ def test_a_server_that_breaks_off(serve: Serve, folder: Path) -> None:
     assert "kodify: The server broke off: Internal Server Error" in result.stderr
 
 
-def on_terminal(served: Served, *words: str) -> tuple[int, str]:
+def on_terminal(served: Served, *words: str, command: list[str] | None = None) -> tuple[int, str]:
     """In a process of its own, as a developer has it."""
     leader, follower = pty.openpty()
     variables = {"KODIFY_SERVER": served.url, "TERM": "xterm-256color"}
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "kodify", *words],
+        command or [sys.executable, "-m", "kodify", *words],
         stdin=follower, stdout=follower, stderr=follower, env={**environment, **variables},
     )  # fmt: skip
     os.close(follower)
@@ -261,3 +261,17 @@ def test_a_terminal_has_colours_and_is_not_steered(serve: Serve, folder: Path) -
     assert "\x1b[1;36m# A\x1b[0m" in shown
     assert "\x1b[94;49mimport\x1b[0m" in shown
     assert shown.endswith("```\x1b[0m\nend\n")
+
+
+def test_what_quotes_the_model_does_not_steer_a_terminal_either(serve: Serve, folder: Path) -> None:
+    elided = "```python\n# ... rest of the code \x1b]52;c;AAAA\x07\n```\n"
+    code, shown = on_terminal(ready(serve, elided), "fix", "twice.py")
+    assert code == 3
+    assert "The answer leaves code out: # ... rest of the code ␛]52;c;AAAA␇" in shown
+    assert "\x1b]" not in shown
+    (folder / "a.diff").write_text(DIFF)
+    served = ready(serve, "Fix twice \x1b]0;pwned\x07")
+    asked = f"{sys.executable} -m kodify commit-message - < a.diff"
+    code, shown = on_terminal(served, command=["sh", "-c", asked])
+    assert code == 0
+    assert shown == "Fix twice ␛]0;pwned␇\n"
