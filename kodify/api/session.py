@@ -94,7 +94,7 @@ async def signed_on(request: Request) -> Response:
         try:
             identity = await flow.redeem(code, kept.verifier, _back(request), kept.nonce)
             token = await _administration(request).sign_on(identity)
-            target = kept.next
+            target = _own_path(kept.next)  # a cookie of a neighbouring port or subdomain may be there too
         except KodifyError as error:
             log.warning("a single sign-on was refused: %s", error.message)
     answer = RedirectResponse(target, 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
@@ -124,7 +124,8 @@ def _tell(request: Request, principal: Principal | None) -> Response:
         "version": __version__,
     }
     answer = Response(orjson.dumps(told), media_type="application/json", headers={"cache-control": "no-store"})
-    if not isinstance(auth, UsersAuth) and not cookies.has_visitor(request.scope):
+    is_new = not isinstance(auth, UsersAuth) and not cookies.has_visitor(request.scope)
+    if is_new and cookies.is_own(request.scope):  # by another site's link the browser comes without its own
         cookies.keep_visitor(answer, request)
     return answer
 

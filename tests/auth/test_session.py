@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -48,6 +50,13 @@ def test_without_authorisation_everybody_is_in_and_browsers_are_told_apart(serve
     with served.client() as other:
         shown(other)
         assert other.cookies["kodify_visitor"] != visitor
+
+
+def test_another_sites_link_does_not_take_a_browsers_chats_away(serve: Serve) -> None:
+    with serve().client() as client:  # browsers keep a strict cookie back there, and take a new one
+        answer = client.get("/session", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
 
 
 def test_one_token_signs_in(serve: Serve) -> None:
@@ -228,6 +237,16 @@ def test_single_sign_on_by_a_browser(signing_on: Company, provider: Provider) ->
         assert (found["signed_in"], found["name"], found["administrator"]) == (True, "boss@example.ru", True)
         assert client.get(str(back)).headers["location"] == session.FAILED  # a code and a state are for once
         assert shown(client)["signed_in"]
+
+
+def test_a_cookie_from_elsewhere_does_not_lead_to_another_site(signing_on: Company, provider: Provider) -> None:
+    with signing_on.client() as client:
+        back = go_to_provider(client, provider, "u11", email="u11@example.ru")
+        kept = json.loads(base64.urlsafe_b64decode(client.cookies["kodify_sign_on"].strip('"')))
+        forged = base64.urlsafe_b64encode(json.dumps({**kept, "next": ELSEWHERE}).encode()).decode()
+        client.cookies.clear()
+        answer = client.get(str(back), headers={"cookie": f"kodify_sign_on={forged}"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 def test_a_sign_on_that_somebody_else_began_is_none(signing_on: Company, provider: Provider) -> None:
