@@ -125,8 +125,8 @@ def test_a_line_that_the_code_has_itself_is_its_own() -> None:
 
 
 def test_a_python_body_of_dots_is_code() -> None:
-    outcome = ACTIONS.outcome(
-        "fix", Subject("class A:\n    def f(self):\n"), block("class A:\n    def f(self):\n        ...\n")
+    outcome = conclude(
+        ACTIONS.find("fix"), Subject("class A:\n    def f(self):\n"), block("class A:\n    def f(self):\n        ...\n")
     )
     assert outcome.complaint is None
 
