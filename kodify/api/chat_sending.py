@@ -15,12 +15,14 @@ from kodify.api import session
 from kodify.api.middleware import new_id
 from kodify.api.models import find_engine, refuse_if_full, who_asks
 from kodify.api.outlet import Headers
+from kodify.api.running import Shown, asked_by
 from kodify.auth import UserLimits
 from kodify.censor import Censor
 from kodify.chats import Answer, Chats, Said, Turn
 from kodify.chats.prompt import SAMPLING, make_job
 from kodify.chats.turn import gone
 from kodify.engine.base import Engine, Job
+from kodify.errors import KodifyError
 from kodify.journal import Record
 from kodify.protocol.chats import ChatMessage, WantedAction
 
@@ -75,13 +77,14 @@ async def send(
             who=who_asks(connection),
             conclude=None if doing is None else _conclusion(*doing),
         )
-        state.running.add(answer)
+        on_its_way = _OnItsWay(connection, answer)
+        state.running.add(on_its_way)
 
         async def made() -> None:
             try:
                 await making
             finally:
-                state.running.discard(answer)
+                state.running.discard(on_its_way)
                 if limits is not None and admission is not None:
                     await limits.leave(admission, answer.tokens_used)
 
@@ -91,6 +94,21 @@ async def send(
     finally:
         if limits is not None and admission is not None and not is_on_its_way:
             await limits.leave(admission, 0)
+
+
+class _OnItsWay:
+    """As administrators see it, and a server that stops."""
+
+    def __init__(self, connection: HTTPConnection, answer: Answer) -> None:
+        self.asked = asked_by(connection)
+        self._answer = answer
+
+    def shown(self) -> Shown:
+        job = self._answer.job
+        return Shown(job.model, True, job.prompt_tokens or None, self._answer.completion_tokens)
+
+    def cut(self, error: KodifyError) -> None:
+        self._answer.cut(error)
 
 
 async def _job(engine: Engine, kept: dict[str, Any], turn: Turn, doing: tuple[Action, Subject] | None) -> Job:

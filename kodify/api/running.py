@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from kodify.api.middleware import new_id
 from kodify.auth import Principal
@@ -46,13 +46,14 @@ class Running(Protocol):
         """Ends the answer as it is; whoever waits for it is told the error."""
 
 
-def asked_by(request: Request) -> Asked:
-    scope = request.scope
-    principal: Principal = request.state.principal
-    client = request.client
+def asked_by(connection: HTTPConnection) -> Asked:
+    """By a request, or by a socket, which has no id."""
+    scope = connection.scope
+    principal: Principal = connection.state.principal
+    client = connection.client
     return Asked(
-        scope["state"]["request_id"],
+        scope["state"].get("request_id", ""),
         principal.name,
         client.host if client is not None else None,
-        f"{scope['method']} {scope['route'].path}",
+        f"{scope.get('method', 'WS')} {scope['route'].path}",
     )

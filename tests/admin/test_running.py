@@ -157,6 +157,20 @@ def test_an_embedding_is_ended(settings: Settings, users: dict[str, object]) -> 
         eventually(lambda: embedder.cancelled == 1)
 
 
+def test_an_answer_in_a_chat_is_ended_though_nobody_listens(office: Office) -> None:
+    company = office(Script(endless=True, pause_s=0.01), LOGS=False)
+    with company.client(company.hire("ann@example.ru")) as ann, company.root() as root:
+        chat = f"/api/v1/chat/{ann.post('/api/v1/chat').json()['chat_id']}"
+        assert ann.post(f"{chat}/send_message", json={"message": "hi"}).status_code == 202
+        one = only(root, lambda one: bool((one["completion_tokens"] or 0) > 2))
+        assert (one["user"], one["route"]) == ("ann@example.ru", "POST /api/v1/chat/{chat_id}/send_message")
+        assert root.delete(f"{API}/running/{one['id']}").status_code == 204
+        eventually(lambda: running(root) == [])
+        last = ann.get(f"{chat}/history").json()["messages"][-1]
+    assert (last["status"], last["error"]) == ("error", ENDED)
+    assert last["content"].startswith("on and ")
+
+
 def test_openais_client_does_not_try_again(office: Office) -> None:
     company = office(Script(endless=True, pause_s=0.01), LOGS=False)
     told: list[openai.APIStatusError] = []
