@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -103,21 +103,49 @@ async def run(
         if not answer.finished:
             metrics.cancelled.inc()
         if ticket is not None:
-            metrics.observe_generation(
-                prompt_tokens=job.prompt_tokens,
-                completion_tokens=answer.completion_tokens,
-                first_delta_s=answer.first_at - started if answer.first_at else None,
-            )
-            serving.generated(
-                model=job.model,
-                began=submitted,
+            tell(
+                metrics,
+                job.model,
+                started,
+                submitted,
                 first_at=answer.first_at,
-                prompt_tokens=job.prompt_tokens,
-                completion_tokens=answer.completion_tokens,
+                tokens=(job.prompt_tokens, answer.completion_tokens),
                 reasons=answer.reasons,
                 status=answer.status,
                 cancelled=not answer.finished,
             )
+
+
+def tell(
+    metrics: Metrics,
+    model: str,
+    started: float,
+    submitted: float,
+    *,
+    first_at: float,
+    tokens: tuple[int, int],
+    reasons: Sequence[str],
+    status: int,
+    cancelled: bool,
+) -> None:
+    """Metrics and trace, of an answer that has ended. `started`: when its way began, `submitted`: the engine's part;
+    `first_at`: its first text, 0 for none; `tokens`: read and written."""
+    prompt_tokens, completion_tokens = tokens
+    metrics.observe_generation(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        first_delta_s=first_at - started if first_at else None,
+    )
+    serving.generated(
+        model=model,
+        began=submitted,
+        first_at=first_at,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        reasons=reasons,
+        status=status,
+        cancelled=cancelled,
+    )
 
 
 def _and_then(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:

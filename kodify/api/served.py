@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kodify import serving
+from kodify import generation
 from kodify.api import errors
 from kodify.api.middleware import BODY_SEND
 from kodify.api.models import find_engine, who_asks
@@ -24,7 +24,7 @@ from kodify.censor import REASON, Censor
 from kodify.engine.base import Dialect, DialectEngine, Event, Progress, Screener
 from kodify.errors import KodifyError, NotFoundError
 from kodify.journal import CUT, LEFT, Record
-from kodify.line import Line
+from kodify.line import Line, Place
 from kodify.metrics import Metrics
 
 
@@ -91,6 +91,7 @@ class ServedResponse(Response):
         self.progress = Progress()
         self.background = None
         self._record: Record | None = None
+        self._place: Place | None = None
         self._outlet: Outlet
         self._events: list[Event] = []  # what a stream has told, where there is a journal
         self._answer: dict[str, Any] | None = None
@@ -138,13 +139,11 @@ class ServedResponse(Response):
         self._fail(error)
 
     async def _work(self) -> None:
-        place = None
         try:
-            if self.line is not None:
-                place = self.line.enter(self.who, 1, 0)  # its tokens are counted by the engine only
-                if place.turn is not None:
-                    await place.turn
-                self.progress.ahead = place.ahead
+            if self.screener is None:
+                await self._enter()
+            else:
+                self.progress.enter = self._enter
             answer = await self.engine.serve(self.dialect, self.request_body, self.progress, self.screener)
             if isinstance(answer, dict):
                 self._answer = self.voice.whole(answer)
@@ -156,8 +155,18 @@ class ServedResponse(Response):
         except Exception as error:
             self._fail(errors.public(error))
         finally:
-            if self.line is not None and place is not None:
-                self.line.leave(place)
+            self.progress.enter = None
+            if self.line is not None and self._place is not None:
+                self.line.leave(self._place)
+
+    async def _enter(self) -> None:
+        """Takes a place in the line, once, and waits for its turn."""
+        if self.line is None or self._place is not None:
+            return
+        self._place = place = self.line.enter(self.who, 1, 0)  # its tokens are counted by the engine only
+        if place.turn is not None:
+            await place.turn
+        self.progress.ahead = place.ahead
 
     async def _stream(self, events: AsyncGenerator[Event, None]) -> None:
         held = b""
@@ -218,18 +227,13 @@ class ServedResponse(Response):
             self.metrics.cancelled.inc()
             if self._record is not None:
                 self._record.end_with(lambda: self._entry(CUT if cut else LEFT, cancelled=True))
-        if progress.first_at or progress.completion_tokens:
-            self.metrics.observe_generation(
-                prompt_tokens=progress.prompt_tokens,
-                completion_tokens=progress.completion_tokens,
-                first_delta_s=progress.first_at - started if progress.first_at else None,
-            )
-        serving.generated(
-            model=self.model,
-            began=started,
+        generation.tell(
+            self.metrics,
+            self.model,
+            started,
+            started,
             first_at=progress.first_at,
-            prompt_tokens=progress.prompt_tokens,
-            completion_tokens=progress.completion_tokens,
+            tokens=(progress.prompt_tokens, progress.completion_tokens),
             reasons=(progress.finish_reason,) if progress.finish_reason else (),
             status=200 if self._error is None else self._error.status,
             cancelled=not finished,

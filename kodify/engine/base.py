@@ -5,7 +5,7 @@ Plain frozen data and Protocols; no engine is imported here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -297,6 +297,8 @@ class Progress:
     first_at: float = 0.0
     finish_reason: str | None = None
     ahead: int = 0  # what else its user has running, before it begins
+    # Where there is a screen: awaited when that has let the prompt in, before it takes an engine's room; sets `ahead`.
+    enter: Callable[[], Awaitable[None]] | None = None
 
 
 @runtime_checkable

@@ -42,7 +42,6 @@ class StandIn:
     async def generate(
         self, prompt: Any, params: SamplingParams, request_id: str, **fields: Any
     ) -> AsyncGenerator[Any, None]:
-        fields["priority"] = ranked(fields.get("priority") or 0, self.progress.ahead)
         outputs = self._counted(prompt, params, request_id, fields)
         if self._screener is not None:
             outputs = self._screened(outputs, self._screener, prompt, params, request_id, fields.get("lora_request"))
@@ -56,6 +55,9 @@ class StandIn:
         self, prompt: Any, params: SamplingParams, request_id: str, fields: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         progress = self.progress
+        if progress.enter is not None:
+            await progress.enter()
+        fields = {**fields, "priority": ranked(fields.get("priority") or 0, progress.ahead)}
         async with aclosing(self._engine.generate(prompt, params, request_id, **fields)) as outputs:
             async for output in outputs:
                 progress.prompt_tokens = progress.prompt_tokens or len(output.prompt_token_ids or ())
