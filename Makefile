@@ -15,10 +15,6 @@ $(INSTALLED): requirements/$(ACCEL).txt requirements/dev.txt pyproject.toml scri
 serve: setup
 	$(BIN)/kodify serve
 
-# Tests drive editors' agents, which run on Node.js, and the pages in Chromium; what is missing and may be installed, is.
-test: setup
-	@{ command -v npm && command -v chromium; } >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || \
-		{ apt-get update -qq && apt-get install -qq --no-install-recommends nodejs npm chromium fonts-liberation; }
 # What tests drive besides, Debian has: it is installed where it is missing and may be.
 test: setup
 	scripts/test_tools.sh

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# As root, where apt-get is: Node.js for the editors' agents, docker-compose, and promtool, unpacked into .venv/tools
-# (the package would start a Prometheus). Tests that miss one of them are skipped, and fail under CI.
+# As root, where apt-get is: Node.js for the editors' agents, Chromium for the pages, docker-compose, and promtool, unpacked
+# into .venv/tools (the package would start a Prometheus). Tests that miss one of them are skipped, and fail under CI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || exit 0
 wanted=()
 command -v npm >/dev/null || wanted+=(nodejs npm)
+command -v chromium >/dev/null || wanted+=(chromium fonts-liberation)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted+=(docker-compose)
 command -v promtool >/dev/null || [ -x .venv/tools/usr/bin/promtool ] || promtool=1
 [ ${#wanted[@]} -gt 0 ] || [ -n "${promtool:-}" ] || exit 0
