@@ -20,7 +20,8 @@ def report(
 ) -> tuple[list[str], bool]:
     """Lines, and whether everything fits. Raises ConfigError where something can't be told."""
     card = _card(gpu_gib, others_gib)
-    lines, fits = [], True
+    lines: list[str] = []
+    fits = True
     for _, own in settings.models:
         if not is_local_path(own.model_path):
             raise ConfigError(f"MODEL is {own.model_path}, a hub id: capacity is read from a folder's config.json.")

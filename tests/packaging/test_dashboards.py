@@ -52,7 +52,7 @@ def journal(postgres: str, settings: Settings) -> Iterator[dict[str, object]]:
     asyncio.run(make())
     yield place
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_the_boards_are_what_the_script_writes() -> None:
@@ -89,17 +89,17 @@ def test_every_query_of_the_journal_runs_as_the_reader(journal: dict[str, object
     script = (ROOT / "configs/grafana/reader.sql").read_text(encoding="utf-8")
     script = script.replace("kodify_reader", role).replace(":password", "'x'")
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
-        connection.execute(script)  # type: ignore[arg-type]
+        connection.execute(script)
         try:
-            connection.execute(f"SET ROLE {role}")  # type: ignore[arg-type]
+            connection.execute(f"SET ROLE {role}")
             for title, query in SQL.items():
-                columns = [column.name for column in connection.execute(_plain(query)).description or ()]  # type: ignore[arg-type]
+                columns = [column.name for column in connection.execute(_plain(query)).description or ()]
                 assert len(columns) >= 2, title
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("SELECT request FROM journal")
             connection.execute("RESET ROLE")
         finally:
-            connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[arg-type]
+            connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def _plain(query: str) -> str:
@@ -134,7 +134,7 @@ def test_promtool_finds_no_fault() -> None:
             pytest.fail("promtool is not here: `make test` as root unpacks Debian's")
         pytest.skip("promtool is not here")
     files = ROOT / "configs" / "prometheus"
-    for command in (["config", files / "prometheus.yml"], ["rules", files / "alerts.yml"]):
+    for command in (["config", str(files / "prometheus.yml")], ["rules", str(files / "alerts.yml")]):
         done = subprocess.run([promtool, "check", *command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     queries = [re.sub(r"\$__(rate_)?interval", "5m", query) for query in QUERIES]
