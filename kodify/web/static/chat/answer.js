@@ -67,9 +67,10 @@ export class Answer {
   }
 
   /** It has come to its end: as history or the socket tell it. */
-  finish({ status, content, html, error, model, finish_reason: reason, completion_tokens: tokens, diff }) {
+  finish({ status, content, html, error, model, finish_reason: reason, completion_tokens: tokens, diff, ...told }) {
     cancelAnimationFrame(this.frame);
-    Object.assign(this, { status, content, reason, tokens, diff, error: error ?? "" });
+    const complaint = told.complaint ?? told.action?.complaint ?? ""; // the socket's word, or history's: why no diff
+    Object.assign(this, { status, content, reason, tokens, diff, complaint, error: error ?? "" });
     if (model) this.model.textContent = model;
     this.element.classList.remove("generating");
     this.waiting.remove();
@@ -102,7 +103,7 @@ export class Answer {
     const text = {
       error: this.error || t("chat.answer_failed"),
       stopped: t("chat.stopped"),
-      done: this.reason === "length" ? t("chat.cut_by_length") : "",
+      done: this.complaint || (this.reason === "length" ? t("chat.cut_by_length") : ""),
     }[this.status];
     if (!text && !this.error) return null;
     const mild = this.status !== "error";
