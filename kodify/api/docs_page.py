@@ -78,8 +78,8 @@ def _operation(method: str, path: str, told: dict[str, Any], shapes: dict[str, A
         yield _fields({one["name"]: one["schema"] for one in parameters}, required)
     for media, content in told.get("requestBody", {}).get("content", {}).items():
         yield f"<h3>Body <code>{escape(media)}</code></h3>"
-        schema = content["schema"]
-        for each in schema.get("anyOf", [schema]):
+        schema = content.get("schema")  # a file has none
+        for each in [] if schema is None else schema.get("anyOf", [schema]):
             name = str(each.get("$ref", "")).rsplit("/", 1)[-1]
             yield (f"<p>{_type(each)}</p>" if name else "") + _body(shapes.get(name, each))
     yield "<h3>Answers</h3><table>"

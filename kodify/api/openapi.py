@@ -63,7 +63,7 @@ def build(routes: Iterable[BaseRoute], shapes: Shapes) -> dict[str, Any]:
         if not isinstance(route, Route) or not isinstance(guarded := route.endpoint, Guarded):
             continue
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            found = operation_of(method, route.path, guarded.handler)
+            found = operation_of(method, route.path_format, guarded.handler)
             paths.setdefault(route.path_format, {})[method.lower()] = _operation(method, route, guarded, found, bodies)
     return {
         "openapi": "3.1.0",

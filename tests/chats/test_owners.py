@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from kodify.api import chat_socket
 from kodify.engine.scripted import Script
@@ -91,12 +92,12 @@ def test_a_page_opens_a_socket_with_its_cookie_and_no_other_sites_page_does(comp
         cookie = f"kodify_session={client.cookies['kodify_session']}"
         chat_id = client.post("/api/v1/chat", headers=PAGE).json()["chat_id"]
     address = f"{company.served.url.replace('http', 'ws', 1)}/api/v1/chat/{chat_id}/ws"
-    with connect(address, additional_headers={"cookie": cookie}, origin=company.served.url) as connection:  # type: ignore[arg-type]
+    with connect(address, additional_headers={"cookie": cookie}, origin=Origin(company.served.url)) as connection:
         connection.send('{"type": "send", "message": "Hi"}')
         assert json.loads(connection.recv(timeout=20))["message"] == "Hi"
-    for origin in ("http://evil.example.com", None):
+    for origin in (Origin("http://evil.example.com"), None):
         with pytest.raises(InvalidStatus) as found:
-            connect(address, additional_headers={"cookie": cookie}, origin=origin)  # type: ignore[arg-type]
+            connect(address, additional_headers={"cookie": cookie}, origin=origin)
         assert found.value.response.status_code == 401
 
 
@@ -157,3 +158,15 @@ def test_limits_hold_until_the_answer_has_ended(
 
     eventually(lambda: told().startswith("At most 60 tokens a day"))
     assert second.messages() == []
+
+
+def test_an_administrator_sees_and_ends_an_answer_that_nobody_listens_to(company: Company) -> None:
+    engine: Any = company.served.engine
+    engine.script = Script(endless=True, pause_s=0.01)
+    talk = begin_talk(company.served, bearer(company.hire("ann@example.com")))
+    talk.say("Hi")
+    with company.root() as root:
+        (running,) = root.get("/api/v1/admin/running").json()["data"]
+        assert (running["user"], running["model"]) == ("ann@example.com", "scripted")
+        assert root.delete(f"/api/v1/admin/running/{running['id']}").status_code == 204
+    talk.answered(status="error")

@@ -134,6 +134,7 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
         {"message": "", "action": {"name": "fix", "code": "a", "selection": {"start_line": 1, "end_line": 1}}},
     ],
     "/api/v1/render": [{"markdown": _TEXT}],
+    "/session": [{"token": "kdf_abc"}, {"email": "a@example.ru", "password": "x"}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
     "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],
