@@ -73,8 +73,16 @@ def test_by_token_and_a_revoked_one_leads_back(visits: Visits, company: Company)
     assert page.evaluate("document.cookie + JSON.stringify(localStorage)").find(token) < 0
     with company.root() as root:
         assert root.post("/disable_by_email", data={"email": "token@example.ru"}).status_code == 200
-    page.reload()
-    expect(page.get_by_label("E-mail")).to_be_focused()
+    page.locator("#question").fill("Are you there?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sign-in .problem")).to_have_text("You are signed out. Sign in to go on.")
+    page.get_by_label("E-mail").fill(ROOT)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    is_in(page, ROOT)
+    expect(page.locator("#question")).to_have_value("Are you there?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".message.assistant .text")).to_have_text("Hello, world")
 
 
 def test_by_single_sign_on(visits: Visits, company: Company, provider: Provider) -> None:

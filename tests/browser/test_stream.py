@@ -41,30 +41,47 @@ def median(values: list[float]) -> float:
 
 
 def test_the_page_stays_responsive_while_20_000_tokens_stream(visits: Visits, site: Site) -> None:
-    """Nothing that is settled is touched again, so the last tokens cost what the first did."""
+    """Nothing that is settled is touched again, so the last tokens cost what the first did. What the page costs is
+    counted in its thread's own time, for others use this machine too."""
     text = SECTION * (1 + TOKENS * 4 // len(SECTION))
     tokens = pieces(text, 4)[:TOKENS]
     assert len(tokens) == TOKENS
-    site.engine.script = Script(tokens, pause_s=0.0005)
+    site.engine.script = Script(tokens, pause_s=0.0002)
     page = visits.open(site.url)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy_s() -> float:
+        return next(
+            float(one["value"])
+            for one in session.send("Performance.getMetrics")["metrics"]
+            if one["name"] == "TaskDuration"
+        )
+
     page.evaluate(WATCH)
     ask(page, "All of it")
     expect(page.locator(".generating .settled")).to_contain_text("A heading")
     page.locator("#question").click()
+    costs: list[tuple[int, float]] = []  # headings on the page, and what it has cost by then
     typed = 0
     while page.locator(".generating").count():  # a person goes on working meanwhile
         page.keyboard.type("x")
         typed += 1
-        page.wait_for_timeout(50)
+        costs.append((page.locator(".settled h2").count(), busy_s()))
     expect(page.locator("#question")).to_have_value("x" * typed)
     gaps: list[float] = page.evaluate("window.gaps.slice(5)")
-    print(f"{len(gaps)} frames, the longest gaps {[round(gap) for gap in sorted(gaps)[-5:]]} ms, typed {typed}")
-    first, last = gaps[: len(gaps) // 4], gaps[-len(gaps) // 4 :]
-    assert typed >= 20 and len(gaps) >= 100
-    assert median(last) <= 4 * median(first), "the longer the answer, the slower the page"
-    assert sum(gap > 250 for gap in gaps) <= len(gaps) / 20, sorted(gaps)[-20:]
+    assert typed >= 10 and len(gaps) >= 30
+    headings = len("".join(tokens).split("## A heading\n")) - 1
+    middle = next(at for at, (count, _) in enumerate(costs) if count >= headings / 2)
+    first, last = ((part[-1][1] - part[0][1]) / (part[-1][0] - part[0][0]) for part in (costs[:middle], costs[middle:]))
+    longest = [round(gap) for gap in sorted(gaps)[-3:]]
+    print(
+        f"{len(gaps)} frames, longest gaps {longest} ms; a section: {first * 1e3:.1f} ms at first, {last * 1e3:.1f} ms"
+    )
+    assert last <= 3 * first, "the longer the answer, the slower the page"
+    assert median(gaps[-len(gaps) // 4 :]) <= 4 * median(gaps[: len(gaps) // 4])
     assert page.evaluate("[...window.kept]") == [], "what was settled has been made anew"
-    assert page.locator(".message.assistant .text h2").count() == len("".join(tokens).split("## A heading\n")) - 1
+    assert page.locator(".message.assistant .text h2").count() == headings
     assert page.evaluate(BELOW) < 50
 
 
@@ -125,6 +142,7 @@ def test_offline_is_said_and_passes(visits: Visits, site: Site) -> None:
     visits.expect("Failed to load resource: net::ERR_INTERNET_DISCONNECTED", "WebSocket connection to")
     context = visits.context()
     page = visits.open(site.url, context)
+    expect(page.locator("#model option")).to_be_attached()
     context.set_offline(True)
     ask(page, "Is anybody there?")
     expect(page.locator(".notice.bad")).to_contain_text("You are offline.")

@@ -17,6 +17,7 @@ export function notify(text, { bad = false, act = null } = {}) {
     act && h("button", { type: "button", onclick: () => (close(), act.run()) }, act.label),
     iconButton("close", t("base.close"), close),
   );
+  for (const other of [...place.children]) if (other.firstElementChild.textContent === text) other.remove(); // said once is enough
   place.append(notice);
   while (place.children.length > MOST) place.firstElementChild.remove();
   if (!bad) setTimeout(close, SHOWN_MS);

@@ -1,11 +1,14 @@
 // An answer on the page, while it grows and when it is whole. What is settled is never made anew.
 
+import { api } from "../base/api.js";
 import { copy } from "../base/clipboard.js";
 import { findAll, h, icon, iconButton } from "../base/dom.js";
 import { t } from "../base/texts.js";
 import { diffView } from "./diff.js";
 import { rendered } from "./rendered.js";
 import { Tail } from "./tail.js";
+
+const LONG = 20_000; // characters
 
 export class Answer {
   /** `onGrown()`: after something new is to be seen. `onAgain()`: the person wants another answer. */
@@ -79,15 +82,25 @@ export class Answer {
     this.onGrown();
   }
 
-  /** The last of the HTML; all of it only where it is another than what is settled begins with. */
+  /** The last of the HTML. What is settled already is made anew only where it would look otherwise (a link that was
+   * defined later), and is not so long that a reader would wait for it. */
   complete(html) {
     this.paint();
     if (html === undefined || html === null) return;
     if (html.startsWith(this.html)) this.settled.append(rendered(html.slice(this.html.length)));
-    else this.settled.replaceChildren(rendered(html));
+    else if (this.content.length < LONG) this.settled.replaceChildren(rendered(html));
+    else return this.completeRest();
     this.tail.clear();
-    this.html = html;
-    this.end = this.content.length;
+  }
+
+  async completeRest() {
+    try {
+      const { html } = await api("POST", "/api/v1/render", { markdown: this.content.slice(this.end) });
+      this.settled.append(rendered(html));
+      this.tail.clear();
+    } catch {
+      // the rest stays plain text
+    }
   }
 
   showAfter() {

@@ -144,6 +144,7 @@ export class Composer {
 
   /** What is being written belongs to its chat. */
   switchTo(from, to) {
+    if (from === to) return;
     if (this.edited) this.leaveEditing();
     this.drafts.set(from, { text: this.field.value, files: this.files.list });
     const draft = this.drafts.get(to) ?? { text: "", files: [] };

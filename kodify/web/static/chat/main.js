@@ -66,7 +66,7 @@ function go(id) {
 async function openChosen() {
   const id = chosenId();
   side.leave();
-  composer.switchTo(conversation.id, id);
+  composer.switchTo(conversation.id ?? "", id);
   chats.select(id);
   if (id) await conversation.open(id);
   else conversation.close();
