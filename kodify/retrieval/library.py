@@ -20,6 +20,7 @@ from kodify.retrieval import reading, terms
 from kodify.retrieval.base import EVERYWHERE, About, Held, Passage, Point, SkippedError, Where
 from kodify.retrieval.fusion import fuse
 from kodify.retrieval.store import Store, payload_of, point_id
+from kodify.retrieval.syntax import GRAMMARS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,6 +35,7 @@ MOST_K = 50
 MOST_QUERY_CHARACTERS = 8000
 CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer could not be seen whole
 LEAST_PIECE, MOST_PIECE = 600, 1800
+CODE_CHARACTERS = 640  # that are embedded: what code is for stands at its beginning, and all of its words are indexed
 PROBE = "size"
 REPOSITORIES_EVERY_S = 60.0
 
@@ -142,7 +144,8 @@ class Library:
                 await self._write(name, path, [Point(point_id(path, 0), payload)])
                 return Put(0, "it is empty")
             headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
-            vectors = await self._embed(engine, [self.entry.passage_prefix + text for text in headed])
+            seen = CODE_CHARACTERS if document.language in GRAMMARS else MOST_PIECE
+            vectors = await self._embed(engine, [self.entry.passage_prefix + text[:seen] for text in headed])
             weights = await asyncio.to_thread(lambda: [terms.weights(text) for text in headed])
             points = [
                 Point(
