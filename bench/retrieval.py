@@ -1,6 +1,6 @@
 """Retrieval on Python's standard library: how long indexing takes, what is found, how long a search takes.
 
-    python -m bench.retrieval [--folder KEEP] [--limit FILES]
+    python -m bench.retrieval [--folder KEEP] [--few]
 
 The corpus are this Python's own modules without their tests. MiniLM embeds; questions.json has fifty questions, each
 with the function that answers it. They were written before anything was measured.
@@ -32,10 +32,12 @@ RECALL_AT = 5
 BARS = {"index_s": 600, "again_s": 10, "search_ms": 30, "recall": 0.8, "above": 0.1}
 
 
-def copy_corpus(into: Path, limit: int | None) -> tuple[int, int]:
+def copy_corpus(into: Path, only: set[str] | None) -> tuple[int, int]:
     """How many files and bytes."""
     source = Path(sysconfig.get_paths()["stdlib"])
-    files = [p for p in sorted(source.rglob("*.py")) if not TESTS & set(p.relative_to(source).parts)][:limit]
+    files = [p for p in sorted(source.rglob("*.py")) if not TESTS & set(p.relative_to(source).parts)]
+    if only is not None:
+        files = [p for p in files if p.relative_to(source).as_posix() in only]
     size = 0
     for file in files:
         target = into / file.relative_to(source)
@@ -105,7 +107,7 @@ async def ask(folder: Path, questions: list[list[str]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.retrieval", description="Indexing and search.")
     parser.add_argument("--folder", type=Path, help="keep the collection here, and go on with it")
-    parser.add_argument("--limit", type=int, help="only so many files")
+    parser.add_argument("--few", action="store_true", help="only the modules that have an answer")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="kodify-retrieval-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ def main() -> None:
     (folder / "config.yml").write_text(yaml.safe_dump({"models": [entry]}))
     questions = json.loads((Path(__file__).parent / "questions.json").read_text(encoding="utf-8"))
     try:
-        files, size = copy_corpus(folder / "corpus", options.limit)
+        files, size = copy_corpus(folder / "corpus", {q[0] for q in questions} if options.few else None)
         print(f"corpus: {files} files, {size / 1e6:.1f} MB; {len(questions)} questions", flush=True)
         took, cpu, report = index(folder, folder / "corpus")
         print(f"indexed: {took:.0f} s, {cpu:.0f} s of CPU, {report['indexed']} documents, {report['pieces']} pieces")

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from kodify import actions, chats
 from kodify.actions import Action, Actions, Subject
 from kodify.api import session
+from kodify.api.grounding import find, put_before
 from kodify.api.middleware import new_id
 from kodify.api.models import find_engine, refuse_if_full, who_asks
 from kodify.api.outlet import Headers
@@ -20,11 +21,13 @@ from kodify.auth import UserLimits
 from kodify.censor import Censor
 from kodify.chats import Answer, Chats, Said, Turn
 from kodify.chats.prompt import SAMPLING, make_job
+from kodify.chats.prompt import Said as PromptMessage
 from kodify.chats.turn import gone
 from kodify.engine.base import Engine, Job
 from kodify.errors import KodifyError
 from kodify.journal import Record
 from kodify.protocol.chats import ChatMessage, WantedAction
+from kodify.protocol.retrieval import Retrieval
 
 
 def chat_id_of(connection: HTTPConnection) -> UUID:
@@ -59,12 +62,16 @@ async def send(
         engine = find_engine(connection, chat.settings.get("model"))
         refuse_if_full(connection, engine)
         doing = _doing(state.actions, turn.action)
-        job = await _job(engine, chat.settings, turn, doing)
+        said, sources = turn.said, None
+        if doing is None and chat.settings.get("retrieval") is not None:
+            said, sources = await _grounded(connection, engine, chat.settings["retrieval"], turn)
+        job = await _job(engine, chat.settings, said, doing)
         async with found.store.queries() as queries:
-            await turn.write(queries, chat_id, owner, found.store.hours, found.replica)
+            await turn.write(queries, chat_id, owner, found.store.hours, found.replica, sources)
         answer = Answer(chat_id, turn.answer_id, turn.question_id, job)
+        answer.sources = sources
         dropped = None if turn.dropped_from is None else str(turn.dropped_from)
-        said = Said(str(turn.question_id), turn.question, dropped, turn.action)
+        shown = Said(str(turn.question_id), turn.question, dropped, turn.action)
         censor: Censor | None = state.censor
         making = chats.make(
             answer,
@@ -88,7 +95,7 @@ async def send(
                 if limits is not None and admission is not None:
                     await limits.leave(admission, answer.tokens_used)
 
-        found.make(answer, said, made())
+        found.make(answer, shown, made())
         is_on_its_way = True
         return turn, tuple(admission.headers) if admission is not None else ()
     finally:
@@ -111,11 +118,25 @@ class _OnItsWay:
         self._answer.cut(error)
 
 
-async def _job(engine: Engine, kept: dict[str, Any], turn: Turn, doing: tuple[Action, Subject] | None) -> Job:
+async def _grounded(
+    connection: HTTPConnection, engine: Engine, kept: dict[str, Any], turn: Turn
+) -> tuple[list[PromptMessage], list[dict[str, Any]]]:
+    """What was said, with what was found for the question before it; and the sources."""
+    found = await find(connection, msgspec.convert(kept, Retrieval), turn.question)
+    told, taken = await put_before(connection, engine, turn.question, found)
+    said = turn.said
+    last = said[-1]["content"]
+    said[-1] = {**said[-1], "content": last[: len(last) - len(turn.question)] + told}
+    return said, [passage.source() for passage in taken]
+
+
+async def _job(
+    engine: Engine, kept: dict[str, Any], said: list[PromptMessage], doing: tuple[Action, Subject] | None
+) -> Job:
     """An action has a prompt of its own, without what was said before."""
     model, job_id = kept.get("model") or engine.facts.names[0], f"chatcmpl-{new_id()}"
     if doing is None:
-        return await make_job(engine, model, kept, turn.said, job_id)
+        return await make_job(engine, model, kept, said, job_id)
     own = {name: kept[name] for name in SAMPLING[:2] if kept.get(name) is not None}
     body = {"model": model, "stream": True, **own}
     return await actions.make_job(engine, *doing, body, job_id, kept.get("max_tokens"))

@@ -118,7 +118,8 @@ class _Teller:
     async def _stream(self, stream: Stream, sent: int, settled: int | None) -> None:
         """To its end. `sent`, `settled`: so many characters are there already."""
         answer_id = str(stream.id)
-        await self.tell("generating", "", answer_id=answer_id, message_id=str(stream.question_id))
+        more = {} if stream.sources is None else {"sources": stream.sources}
+        await self.tell("generating", "", answer_id=answer_id, message_id=str(stream.question_id), **more)
         offset = _units(stream.text[:sent])
         settling: Settling | None = None
         if self._renders and settled is not None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +31,7 @@ async def create(request: Request) -> Response:
     data = await request.body()
     found = read(parse_json(data) if data.strip() else {}, NewChat)
     kept = {name: value for name in ChatSettings.__struct_fields__ if (value := getattr(found, name)) is not None}
+    kept = msgspec.to_builtins(kept)
     chats, chat_id = _chats(request), uuid4()
     async with chats.store.queries() as queries:
         title = clean((found.title or "").strip())
@@ -67,7 +69,7 @@ async def show(request: Request) -> Response:
 async def change(request: Request) -> Response:
     body = await read_json(request)
     found = read(body, NewChat)
-    kept = {name: getattr(found, name) for name in ChatSettings.__struct_fields__ if name in body}
+    kept = msgspec.to_builtins({name: getattr(found, name) for name in ChatSettings.__struct_fields__ if name in body})
     title = clean(found.title.strip()) if found.title is not None else None
     async with _chats(request).store.queries() as queries:
         chat = await queries.update_chat(chat_id_of(request), session.owner(request), title, clean(kept))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from kodify.api.body import read_json
@@ -103,18 +103,18 @@ async def search(request: Request) -> Response:
     return _json({"data": [{**passage.source(), "text": passage.text} for passage in found]})
 
 
-def library_of(request: Request) -> Library:
+def library_of(request: HTTPConnection) -> Library:
     library: Library = request.app.state.library
     return library
 
 
-def may(request: Request, name: str) -> bool:
+def may(request: HTTPConnection, name: str) -> bool:
     principal: Principal = request.state.principal
     entry = request.app.state.settings.file.retrieval
     return may_search(entry, name, principal.name, is_administrator="admin" in principal.scopes)
 
 
-def refuse_strangers(request: Request, names: list[str]) -> None:
+def refuse_strangers(request: HTTPConnection, names: list[str]) -> None:
     """Raises NotFoundError, as for a collection that is not there: who may not search it need not know of it."""
     for name in names:
         if not may(request, name):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from kodify.api.collections import library_of, refuse_strangers
 from kodify.api.shapes import read
@@ -28,21 +28,27 @@ async def ground(request: Request, body: dict[str, Any], engine: Engine) -> list
     wanted = read(given, Retrieval)
     messages = body.get("messages")
     place = _last_question(messages)
-    refuse_strangers(request, wanted.collections)
     assert isinstance(messages, list)
     question = _text(messages[place]["content"])
     if not question.strip():
         raise BadRequestError("retrieval needs a question in the last message of the user.", param="messages")
-    found = await library_of(request).search(
-        wanted.collections, question, k=wanted.k, threshold=wanted.threshold, where=Where(wanted.path, wanted.language)
-    )
+    found = await find(request, wanted, question)
     told, taken = await put_before(request, engine, question, found)
     body["messages"] = [*messages[:place], _with_text(messages[place], told), *messages[place + 1 :]]
     return [passage.source() for passage in taken]
 
 
+async def find(request: HTTPConnection, wanted: Retrieval, question: str) -> list[Passage]:
+    """Raises NotFoundError where there is no such collection for who asks."""
+    refuse_strangers(request, wanted.collections)
+    where = Where(wanted.path, wanted.language)
+    return await library_of(request).search(
+        wanted.collections, question, k=wanted.k, threshold=wanted.threshold, where=where
+    )
+
+
 async def put_before(
-    request: Request, engine: Engine, question: str, passages: Sequence[Passage]
+    request: HTTPConnection, engine: Engine, question: str, passages: Sequence[Passage]
 ) -> tuple[str, list[Passage]]:
     """Within the budget of passages, never more than half of the context."""
     budget = min(request.app.state.settings.file.retrieval.max_tokens, engine.facts.context_tokens // 2)

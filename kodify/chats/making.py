@@ -64,6 +64,8 @@ async def make(
 
 def _ending(answer: Answer, more: dict[str, Any]) -> Ending:
     fields: dict[str, Any] = {"model": answer.job.model, "usage": answer.usage}
+    if answer.sources is not None:
+        fields["sources"] = answer.sources
     if answer.failed and answer.error is not None:
         return Ending("error", answer.error.message, {**fields, "code": answer.error.status, "finish_reason": None})
     if not answer.finished:

@@ -18,6 +18,7 @@ class Mirror(Stream):
     def __init__(self, store: Store, message: Any, question_id: UUID) -> None:
         super().__init__(message.chat_id, message.id, question_id)
         self._store = store
+        self.sources = message.sources
         self._told = asyncio.Event()
         self.append(message.content)
         self.task: asyncio.Task[None] | None = None
@@ -58,6 +59,8 @@ def ending_of(message: Any) -> Ending:
         fields["usage"] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     if message.action is not None and message.action.get("complaint"):
         fields["complaint"] = message.action["complaint"]
+    if message.sources is not None:
+        fields["sources"] = message.sources
     if message.diff is not None:
         fields["diff"] = message.diff
     return Ending(message.status, message.error, fields)

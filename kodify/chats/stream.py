@@ -24,6 +24,7 @@ class Stream:
         self.chat_id = chat_id
         self.id = id
         self.question_id = question_id
+        self.sources: list[dict[str, Any]] | None = None  # what was found for the question
         self.length = 0  # characters
         self.ending: Ending | None = None
         self.lost = False  # nobody follows it here any more

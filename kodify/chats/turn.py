@@ -38,7 +38,15 @@ class Turn:
         line = next((line.strip() for line in self.question.splitlines() if line.strip(" `#*>-")), "")
         return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
-    async def write(self, queries: ChatQueries, chat_id: UUID, owner: str, hours: float, replica: str) -> None:
+    async def write(
+        self,
+        queries: ChatQueries,
+        chat_id: UUID,
+        owner: str,
+        hours: float,
+        replica: str,
+        sources: list[dict[str, Any]] | None = None,
+    ) -> None:
         """Raises NotFoundError, or ConflictError where something was said meanwhile."""
         chat = await queries.find_chat(chat_id, owner, for_update=True)
         if chat is None:
@@ -63,6 +71,7 @@ class Turn:
             "role": "assistant",
             "content": "",
             "status": GENERATING,
+            "sources": sources,
         }
         await queries.insert_messages(chat, [question, answer] if self.is_new else [answer], hours)
         if not chat.title:

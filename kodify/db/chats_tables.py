@@ -47,6 +47,7 @@ class ChatMessageFields(SQLModel):
     finish_reason: str | None
     action: dict[str, Any] | None
     diff: str | None
+    sources: list[dict[str, Any]] | None
     stop_asked: bool
     created_at: datetime
     beat_at: datetime
@@ -110,6 +111,7 @@ def chats_tables(qualified_name: str) -> ChatsTables:
         finish_reason: str | None = Field(default=None, sa_column=Column(Text))
         action: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
         diff: str | None = Field(default=None, sa_column=Column(Text))
+        sources: list[dict[str, Any]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
         stop_asked: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
         created_at: datetime = Field(default=None, sa_column=_moment(server_default=_NOW))
         beat_at: datetime = Field(default=None, sa_column=_moment(server_default=_NOW))

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from kodify.protocol.retrieval import Retrieval
+
 Level = Literal["beginner", "experienced", "professional"]
 Title = Annotated[str, Meta(max_length=200)]
 MOST_SYSTEM = 100_000
@@ -23,6 +25,7 @@ class ChatSettings(msgspec.Struct, kw_only=True, omit_defaults=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    retrieval: Retrieval | None = None
 
 
 class NewChat(ChatSettings, kw_only=True):
@@ -108,4 +111,6 @@ def _message(one: Any, html: dict[Any, str]) -> dict[str, Any]:
         told["action"] = one.action
     if one.diff is not None:
         told["diff"] = one.diff
+    if one.sources is not None:
+        told["sources"] = one.sources
     return told

@@ -234,8 +234,8 @@ class Store:
             raise UnavailableError("The collections can't be reached. Please try again later") from error
 
     def _quicken(self, name: str) -> None:
-        """The local mode commits each point by itself: with a write-ahead log, which stays set, that is one write to the
-        disk instead of several."""
+        """The local mode commits each point by itself: with a write-ahead log, which stays set, that is one write to
+        the disk instead of several."""
         file = self._folder / "collection" / name / "storage.sqlite"
         if file.exists():
             with contextlib.closing(sqlite3.connect(file)) as connection:

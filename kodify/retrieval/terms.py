@@ -8,7 +8,7 @@ from functools import lru_cache
 from zlib import crc32
 
 K1, B = 1.2, 0.75
-USUAL_WORDS = 120  # in a piece; BM25 asks for the average, which would change with each document
+USUAL_WORDS = 64  # in a piece of code; BM25 asks for the average, which would change with each document
 MOST_CHARACTERS = 100  # of a word: beyond it is data, not language
 
 _WORD = re.compile(r"\w+")

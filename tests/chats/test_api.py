@@ -136,6 +136,7 @@ def test_settings_and_title_change(begin: Begin) -> None:
         "temperature": 0.5,
         "top_p": None,
         "max_tokens": None,
+        "retrieval": None,
     }
 
 
