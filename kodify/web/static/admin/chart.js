@@ -52,9 +52,10 @@ export function chart({ title, days, series, kind, show }) {
     const every = Math.ceil(days.length / Math.max(1, Math.floor(plane.width / LABEL_WIDTH)));
     days.forEach((one, at) => {
       if ((days.length - 1 - at) % every) return;
-      svg.append(make("text", { class: "tick", x: middle(at), y: HEIGHT - 6, "text-anchor": "middle" }, day(one, { month: "short", day: "numeric" })));
+      svg.append(make("text", { class: "tick", x: Math.min(middle(at), width - LABEL_WIDTH / 2 + 4), y: HEIGHT - 6, "text-anchor": "middle" }, day(one, { month: "short", day: "numeric" })));
     });
     svg.append(kind === "bars" ? bars(step, middle, y) : lines(middle, y));
+    if (most <= 0) svg.append(make("text", { class: "none", x: EDGE.left + plane.width / 2, y: EDGE.top + plane.height / 2, "text-anchor": "middle" }, t("admin.no_figures")));
     days.forEach((_, at) => {
       const column = make("rect", { class: "column", x: EDGE.left + step * at, y: EDGE.top, width: step, height: plane.height });
       column.addEventListener("pointerenter", () => tell(at));
