@@ -13,6 +13,8 @@ from zlib import crc32
 from kodify.engine.base import Delta, Embedded, EngineFacts, Job, Prompt, Sink
 from kodify.errors import BadRequestError, KodifyError, UnavailableError
 
+MOST_DIMENSIONS = 4096  # of an embedding
+
 _DEFAULTS: dict[str, Any] = {
     "model": None, "stream": False, "n": 1, "temperature": None, "top_p": None, "presence_penalty": None,
     "frequency_penalty": None, "max_tokens": None, "max_completion_tokens": None, "echo": False,
@@ -205,6 +207,8 @@ class ScriptedEmbedder:
         if max(map(len, inputs)) > self.context_tokens:
             raise BadRequestError(f"This model's maximum context length is {self.context_tokens} tokens.")
         size = dimensions or self.size
+        if size > MOST_DIMENSIONS:
+            raise BadRequestError(f"dimensions must be at most {MOST_DIMENSIONS}.", param="dimensions")
         rows = [[len(one) / 7, position / 3, *(0.1,) * size][:size] for position, one in enumerate(inputs)]
         return Embedded(np.array(rows, dtype=np.float32), tuple(map(len, inputs)))
 
