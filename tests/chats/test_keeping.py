@@ -33,7 +33,7 @@ def rows_of(chats: dict[str, object], postgres: str) -> tuple[int, int]:
     """Of chats and of messages."""
     with psycopg.connect(postgres) as connection:
         counts = [
-            connection.execute(f"SELECT count(*) FROM {chats['CHATS_TABLE']}{suffix}").fetchone()  # type: ignore[arg-type]
+            connection.execute(f"SELECT count(*) FROM {chats['CHATS_TABLE']}{suffix}").fetchone()
             for suffix in ("", "_messages")
         ]
     assert counts[0] is not None
@@ -63,7 +63,7 @@ def test_an_expired_chat_is_not_there_before_it_is_deleted(
     talk.say("Hi")
     talk.answered()
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"UPDATE {chats['CHATS_TABLE']} SET expires_at = now()")  # type: ignore[arg-type]
+        connection.execute(f"UPDATE {chats['CHATS_TABLE']} SET expires_at = now()")
     assert_error(talk.ask("GET", "/history"), 404, "NotFoundError")
     assert rows_of(chats, postgres) == (1, 2)
 
@@ -214,7 +214,7 @@ def test_what_was_said_is_not_in_the_log_where_it_can_not_be_written_down(
     talk = begin(Script(endless=True, pause_s=0.01))
     talk.say("Hi")
     with psycopg.connect(postgres) as connection:
-        connection.execute(f"ALTER TABLE {chats['CHATS_TABLE']}_messages DROP COLUMN beat_at")  # type: ignore[arg-type]
+        connection.execute(f"ALTER TABLE {chats['CHATS_TABLE']}_messages DROP COLUMN beat_at")
     eventually(lambda: "an answer could not be written down on its way" in caplog.text)
     assert "UndefinedColumn" in caplog.text
     assert "on and on" not in caplog.text  # what an endless answer says
