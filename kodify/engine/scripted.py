@@ -207,8 +207,8 @@ class ScriptedEmbedder:
         if max(map(len, inputs)) > self.context_tokens:
             raise BadRequestError(f"This model's maximum context length is {self.context_tokens} tokens.")
         size = dimensions or self.size
-        if size > MOST_DIMENSIONS:
-            raise BadRequestError(f"dimensions must be at most {MOST_DIMENSIONS}.", param="dimensions")
+        if size > max(self.size, MOST_DIMENSIONS):
+            raise BadRequestError(f"dimensions must not exceed {max(self.size, MOST_DIMENSIONS)}.", param="dimensions")
         rows = [[len(one) / 7, position / 3, *(0.1,) * size][:size] for position, one in enumerate(inputs)]
         return Embedded(np.array(rows, dtype=np.float32), tuple(map(len, inputs)))
 
