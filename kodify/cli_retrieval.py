@@ -105,7 +105,7 @@ def list_all() -> None:
 
     async def work() -> list[tuple[str, ...]]:
         async with Here() as here:
-            rows = []
+            rows: list[tuple[str, ...]] = []
             for name in await here.library.names():
                 about = await here.library.about(name)
                 count = f"{await here.library.count(name):,}"

@@ -55,7 +55,8 @@ async def create(request: Request) -> Response:
     refuse_if_full(request, engine)
     entry: RetrievalEntry = request.app.state.settings.file.retrieval
     course = _course(entry, wanted.course)
-    question, passages = wanted.message, []
+    question = wanted.message
+    passages: list[Passage] = []
     if course is not None:
         refuse_strangers(request, course.collections)
         found = await library_of(request).search(course.collections, question)

@@ -108,7 +108,7 @@ class Store:
         for _, payload, _ in self._points(
             name, ["path", "digest", "of", "number", "skipped", "language"], vectors=False
         ):
-            shelf.add([("", payload, {})])
+            shelf.add([("", payload, {}, None)])
         return shelf.held()
 
     def count(self, name: str) -> int:
@@ -129,7 +129,7 @@ class Store:
                 some = points[begin : begin + POINTS_AT_ONCE]
                 client.upsert(name, [_point(point) for point in some], wait=True)
                 if self.is_local:
-                    self._shelf(name).add((point.id, point.payload, point.terms) for point in some)
+                    self._shelf(name).add((point.id, point.payload, point.terms, point.vector) for point in some)
             if not self.is_local:
                 rest = models.FieldCondition(key="number", range=models.Range(gte=len(points)))
                 same = models.FieldCondition(key="path", match=models.MatchValue(value=path))
@@ -144,19 +144,23 @@ class Store:
         """Ids by meaning and ids by words, the best first. Without `vector`, or without `terms`, none of that kind."""
         from qdrant_client import models
 
+        if self.is_local:
+            shelf = self._shelf(name)
+            if vector is not None and not shelf.knows_vectors:
+                shelf.know_vectors(self._vectors(name), len(vector))
+            by_meaning = shelf.near(vector, limit, where) if vector is not None else []
+            return by_meaning, shelf.search(terms, limit, where)
         asked = []
         condition = _condition(where)
         if vector is not None:
             asked.append(models.QueryRequest(query=vector.tolist(), using=DENSE, limit=limit, filter=condition))
-        if terms and not self.is_local:
+        if terms:
             sparse = models.SparseVector(indices=list(terms), values=list(terms.values()))
             asked.append(models.QueryRequest(query=sparse, using=TERMS, limit=limit, filter=condition))
         with self._talking() as client:
             answers = client.query_batch_points(name, asked) if asked else []
             found = [[str(point.id) for point in answer.points] for answer in answers]
             by_meaning = found.pop(0) if vector is not None else []
-            if self.is_local:
-                return by_meaning, self._shelf(name).search(terms, limit, where)
             return by_meaning, found.pop(0) if found else []
 
     def fetch(self, name: str, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any], np.ndarray[Any, Any] | None]]:
@@ -191,9 +195,23 @@ class Store:
         if name not in self._shelves:
             shelf = Shelf()
             fields = ["path", "digest", "of", "number", "skipped", "language"]
-            shelf.add(self._points(name, fields, vectors=True))
+            shelf.add((*point, None) for point in self._points(name, fields, vectors=True))
             self._shelves[name] = shelf
         return self._shelves[name]
+
+    def _vectors(self, name: str) -> dict[str, Any]:
+        import numpy as np
+
+        found: dict[str, Any] = {}
+        offset: Any = None
+        with self._talking() as client:
+            while True:
+                page, offset = client.scroll(name, limit=PAGE, offset=offset, with_payload=False, with_vectors=[DENSE])
+                for record in page:
+                    if isinstance(record.vector, dict) and DENSE in record.vector:
+                        found[str(record.id)] = np.asarray(record.vector[DENSE], dtype=np.float32)
+                if offset is None:
+                    return found
 
     def _points(
         self, name: str, fields: list[str], *, vectors: bool

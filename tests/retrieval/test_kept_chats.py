@@ -37,7 +37,7 @@ def test_its_answers_rest_on_the_collection(served: conftest.Served) -> None:
         with connect(f"{served.url.replace('http', 'ws')}/api/v1/chat/{chat_id}/ws") as socket:
             sent = client.post(f"/api/v1/chat/{chat_id}/send_message", json={"message": "Are pears sweet?"})
             assert sent.status_code == 202, sent.text
-            events = []
+            events: list[dict[str, Any]] = []
             while not events or events[-1]["status"] != "generated":
                 events.append(json.loads(socket.recv(timeout=20)))
         told = {event["status"]: event for event in events}

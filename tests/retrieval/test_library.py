@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from qdrant_client import models
 
 from kodify.config_file import RetrievalEntry
 from kodify.engine.scripted import WordEmbedder
@@ -80,7 +81,8 @@ async def test_half_a_document_is_none(library: Library) -> None:
     await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond")
     store = library._store
     ids = list(store._shelf("notes")._ids)
-    store._client.delete("notes", points_selector=ids[:1])  # type: ignore[union-attr] - as a killed process leaves it
+    assert store._client is not None
+    store._client.delete("notes", points_selector=models.PointIdsList(points=[ids[0]]))  # as a killed process leaves it
     store._shelves.clear()
     assert await library.held("notes") == {}
     await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond")
