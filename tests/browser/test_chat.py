@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,9 +78,11 @@ def test_an_answer_comes_is_kept_and_can_be_copied(visits: Visits, site: Site) -
 def test_it_stops_where_it_is_told_to(visits: Visits, site: Site) -> None:
     site.engine.script, cancelled = Script(endless=True, pause_s=0.01), site.engine.cancelled
     page = visits.open(site.url)
-    for number, stop in enumerate(
-        (lambda: page.get_by_role("button", name="Stop").click(), lambda: page.keyboard.press("Escape")), 1
-    ):
+    ways: list[Callable[[], None]] = [
+        lambda: page.get_by_role("button", name="Stop").click(),
+        lambda: page.keyboard.press("Escape"),
+    ]
+    for number, stop in enumerate(ways, 1):
         ask(page, "Go on")
         expect(page.locator(".generating .text")).to_contain_text("on and on and on")
         stop()
