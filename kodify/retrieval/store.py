@@ -114,8 +114,11 @@ class Store:
     def count(self, name: str) -> int:
         if self.is_local:
             return len(self._shelf(name))
+        from qdrant_client import models
+
         with self._talking() as client:
-            return client.count(name).count
+            unmarked = models.IsEmptyCondition(is_empty=models.PayloadField(key="skipped"))
+            return client.count(name, count_filter=models.Filter(must=[unmarked])).count
 
     def put(self, name: str, path: str, points: Sequence[Point]) -> None:
         """In place of what there was of the document."""
