@@ -22,6 +22,8 @@ _DEFAULTS: dict[str, Any] = {
     "prompt": None, "prompt_logprobs": None, "use_beam_search": False,
 }  # fmt: skip
 
+MOST_DIMENSIONS = 4096
+
 
 @dataclass
 class Script:
@@ -206,6 +208,8 @@ class ScriptedEmbedder:
             inputs = [one[: self.context_tokens] for one in inputs]  # type: ignore[assignment]
         if max(map(len, inputs)) > self.context_tokens:
             raise BadRequestError(f"This model's maximum context length is {self.context_tokens} tokens.")
+        if dimensions is not None and not 1 <= dimensions <= MOST_DIMENSIONS:
+            raise BadRequestError(f"dimensions must be in the range from 1 to {MOST_DIMENSIONS}.", param="dimensions")
         size = dimensions or self.size
         if size > max(self.size, MOST_DIMENSIONS):
             raise BadRequestError(f"dimensions must not exceed {max(self.size, MOST_DIMENSIONS)}.", param="dimensions")

@@ -107,7 +107,7 @@ async def send_bodies(
         while left > 0:
             left -= 1
             path, body, kind = next(requests)
-            headers = {"content-type": kind} if kind else {}
+            headers = mutations.PAGE | ({"content-type": kind} if kind else {})
             try:
                 async with session.post(url + path, data=body, headers=headers) as answer:
                     data = await answer.read()

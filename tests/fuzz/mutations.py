@@ -133,6 +133,7 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
         {"message": "hi", "edit": NO_CHAT, "regenerate": False},
         {"message": "", "action": {"name": "fix", "code": "a", "selection": {"start_line": 1, "end_line": 1}}},
     ],
+    "/session": [{"token": "kdf_x"}, {"token": "another"}],
     "/api/v1/render": [{"markdown": _TEXT}],
     "/session": [{"token": "kdf_abc"}, {"email": "a@example.ru", "password": "x"}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
@@ -140,6 +141,8 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
     "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],
     "/api/v1/admin/users/{id}/tokens": [{}, {"days": 1}],
 }
+# Kodify's own pages send it; what a page asks is refused without.
+PAGE = {"x-kodify-page": "1"}
 # Where a route with a name in it is asked.
 ADDRESSES = {
     "/v1/actions/{name}": "/v1/actions/fix",

@@ -35,7 +35,7 @@ SAME_AS = {"/v1beta/chat/completions", "/v1/health", "/api/v1/chat/{chat_id}/sto
 def send(client: httpx.Client, requests: Iterable[mutations.Request]) -> Counter[int]:
     statuses: Counter[int] = Counter()
     for path, body, kind in requests:
-        answer = client.post(path, content=body, headers={"content-type": kind} if kind else {})
+        answer = client.post(path, content=body, headers=mutations.PAGE | ({"content-type": kind} if kind else {}))
         wrong = complaint(answer.status_code, answer.headers.get("content-type", ""), answer.content)
         assert wrong is None, f"POST {path} {kind} {body[:2000]!r}: {wrong}"
         assert answer.status_code < 500
@@ -54,7 +54,7 @@ def own(settings: Settings, chats: dict[str, object]) -> Settings:
 
 def test_well_formed_bodies_are_answered(own: Settings) -> None:
     """What is mutated below is right to begin with."""
-    with serving(own, strict_engines()) as served, served.client() as client:
+    with serving(own, strict_engines()) as served, served.client(**mutations.PAGE) as client:
         eventually(lambda: bool(served.app.state.ready))
         for path, bodies in mutations.JSON_BODIES.items():
             admin = "adapter" in path or "/admin/" in path or path in ("/api/v1/collections", "/session")
