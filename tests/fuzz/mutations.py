@@ -135,7 +135,6 @@ JSON_BODIES: dict[str, list[dict[str, Any]]] = {
     ],
     "/session": [{"token": "kdf_x"}, {"token": "another"}],
     "/api/v1/render": [{"markdown": _TEXT}],
-    "/session": [{"token": "kdf_abc"}, {"email": "a@example.ru", "password": "x"}],
     "/v1/load_lora_adapter": [{"lora_name": "a", "lora_path": "/nowhere"}],
     "/v1/unload_lora_adapter": [{"lora_name": "a"}],
     "/api/v1/admin/users": [{"email": "a@example.ru", "password": "x", "days": 1, "privileged": False}],
