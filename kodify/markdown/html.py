@@ -17,13 +17,17 @@ from markdown_it.utils import EnvType, OptionsDict
 from kodify.markdown.code import CLASSES, Highlighter
 
 MOST_US = 3_000_000  # that a text may take, as estimated; from there on it is shown as it was written
-LINE_US, CELL_US, BRACKET_US = 60, 50, 6
+LINE_US, CELL_US, MARK_US, BRACKET_US, PICTURE_US, ITEM_US = 60, 50, 8, 60, 90, 40
+CHARACTER_US, WORST_US = 0.2, 75  # of any character, and of the one that takes longest
 LONGEST_INLINE = 50_000  # a paragraph or cell beyond it is shown as it was written
 MOST_OPENERS = 500  # brackets, stars and backticks of one paragraph; looking for their ends takes the square of them
 MOST_NESTED = 100
 _SCHEMES = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[\w+#.-]{1,32}")
 _OPENERS = re.compile(r"[\[\]*_~`<]")
+_MARKS = re.compile(r"[*_~`&!\]\\]")
+_CELLS = re.compile(r"[|<]")
+_ITEMS = re.compile(r"(?:[-+*]|\d[.)])[ \t]")
 _SIDES = ("left", "center", "right")
 
 _CLEANER = nh3.Cleaner(
@@ -73,12 +77,15 @@ def render(text: str) -> str:
 
 
 def _affordable(text: str) -> int:
-    """How many characters are worth being read as Markdown: a table of a million cells is not."""
-    if len(text) * CELL_US < MOST_US:
+    """How many characters are worth being read as Markdown: a table of a million cells is not, nor are lists in lists
+    in lists, nor brackets that nobody closes."""
+    if len(text) * WORST_US < MOST_US:
         return len(text)
-    spent = end = 0
+    spent, end = 0.0, 0
     for line in text.splitlines(keepends=True):
-        spent += LINE_US + CELL_US * line.count("|") + BRACKET_US * line.count("[")
+        spent += LINE_US + CHARACTER_US * len(line)
+        spent += CELL_US * len(_CELLS.findall(line)) + MARK_US * len(_MARKS.findall(line))
+        spent += BRACKET_US * line.count("[") + PICTURE_US * line.count("![") + ITEM_US * len(_ITEMS.findall(line))
         if spent > MOST_US:
             break
         end += len(line)
