@@ -50,6 +50,7 @@ from kodify.connections import Connections
 from kodify.engine.base import Engine
 from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError, UnavailableError
+from kodify.markdown import Scribe
 from kodify.metrics import LineMetrics, Metrics
 from kodify.settings import Settings
 from kodify.watch import Watch
@@ -204,6 +205,7 @@ def build_app(
             await asyncio.gather(*tasks, return_exceptions=True)
             await app.state.library.close()
             await app.state.chats.stop()
+            app.state.scribe.stop()
             await engines.stop()
             await app.state.auth.stop()
             if app.state.censor is not None:
@@ -239,6 +241,7 @@ def build_app(
     app.state.journal = journal.build(settings, metrics)
     app.state.journal_access = journal.build_access(settings)
     app.state.chats = build_chats(settings)
+    app.state.scribe = Scribe()
     app.state.metrics = metrics
     app.state.censor = censor.build(settings.file.censor, metrics.registry)
     app.state.library = retrieval.build(settings, engines)

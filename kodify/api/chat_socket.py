@@ -16,15 +16,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from kodify.api import errors, session
 from kodify.api.body import parse_json
 from kodify.api.chat_sending import chat_id_of, send
-from kodify.api.chats import QUICK_CHARACTERS, stop_answer
+from kodify.api.chats import rendered, stop_answer
 from kodify.api.guard import bearer_token
 from kodify.api.middleware import new_id
 from kodify.api.shapes import read
-from kodify.chats import Chats, Closing, Ending, Follower, Said, Stream, ending_of
+from kodify.chats import Chats, Closing, Ending, Follower, Said, Stream, ending_of, units_of
 from kodify.chats.turn import gone
 from kodify.errors import BadRequestError, KodifyError, UnauthorizedError
 from kodify.journal import Journal, Record, Silent
-from kodify.markdown import Settling, render
+from kodify.markdown import QUICK_CHARACTERS, Settling
 from kodify.protocol.chats import ChatMessage, event
 
 KIND = "POST /api/v1/chat/{chat_id}/send_message"  # in the journal, as by the other door
@@ -120,12 +120,12 @@ class _Teller:
         answer_id = str(stream.id)
         more = {} if stream.sources is None else {"sources": stream.sources}
         await self.tell("generating", "", answer_id=answer_id, message_id=str(stream.question_id), **more)
-        offset = _units(stream.text[:sent])
+        offset = units_of(stream.text[:sent])
         settling: Settling | None = None
         if self._renders and settled is not None:
             settling = Settling(settled)
             settling.add(stream.text[settled:sent])
-        shown, shown_units = settled or 0, _units(stream.text[: settled or 0])
+        shown, shown_units = settled or 0, units_of(stream.text[: settled or 0])
         while True:
             await stream.grown(sent)
             piece = stream.since(sent)
@@ -133,13 +133,13 @@ class _Teller:
                 break
             sent += len(piece)
             fields: dict[str, Any] = {"answer_id": answer_id, "offset": offset}
-            offset += _units(piece)
+            offset += units_of(piece)
             if settling is not None:
                 settling.add(piece)
                 if (ready := settling.ready) and (
                     found := settling.settle() if ready < QUICK_CHARACTERS else await asyncio.to_thread(settling.settle)
                 ):
-                    shown_units += _units(stream.since(shown)[: found.end - shown])
+                    shown_units += units_of(stream.since(shown)[: found.end - shown])
                     shown = found.end
                     fields["settled"] = {"html": found.html, "end": shown_units}
             await self.tell("delta", piece, **fields)
@@ -152,7 +152,7 @@ class _Teller:
             return await self.tell("error", ending.error or "", answer_id=answer_id, **ending.fields)
         more = {**ending.fields, "answer_status": ending.status}
         if self._renders:
-            more["html"] = render(text) if len(text) < QUICK_CHARACTERS else await asyncio.to_thread(render, text)
+            more["html"] = (await rendered(self._socket, {0: text}))[0]
         await self.tell("generated", text, answer_id=answer_id, **more)
 
 
@@ -238,13 +238,8 @@ def _after(socket: WebSocket) -> After | None:
 
 async def _reached(stream: Stream, units: int) -> None:
     """A replica that follows another is behind what that one's clients have."""
-    while stream.ending is None and not stream.lost and _units(stream.text) < units:
+    while stream.ending is None and not stream.lost and stream.units < units:
         await stream.grown(stream.length)
-
-
-def _units(text: str) -> int:
-    """Its length as browsers count it."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
 def _place(text: str, units: int) -> int:

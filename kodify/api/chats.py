@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from kodify.api import session
 from kodify.api.body import parse_json, read_json
 from kodify.api.chat_sending import chat_id_of, clean, send
 from kodify.api.middleware import ADDED_HEADERS
+from kodify.api.models import who_asks
 from kodify.api.record import record_of, take
 from kodify.api.shapes import read
 from kodify.chats import Chats
 from kodify.chats.turn import gone
 from kodify.journal import Silent
-from kodify.markdown import render as render_markdown
+from kodify.markdown import Scribe
 from kodify.protocol import chats as shapes
 from kodify.protocol.chats import ChatMessage, ChatSettings, MarkdownText, NewChat
 
-QUICK_CHARACTERS = 500  # of Markdown that is rendered on the event loop
+Key = TypeVar("Key")
 
 
 async def create(request: Request) -> Response:
@@ -62,7 +63,7 @@ async def show(request: Request) -> Response:
     html: dict[UUID, str] = {}
     if request.query_params.get("render") == "html":
         texts = {one.id: one.content for one in messages if one.role == "assistant" and one.status != "generating"}
-        html = await asyncio.to_thread(lambda: {key: render_markdown(text) for key, text in texts.items()})
+        html = await rendered(request, texts)
     return _answer(shapes.history(chat, messages, html))
 
 
@@ -119,8 +120,12 @@ async def stop_answer(connection: Any, chat_id: UUID) -> bool:
 async def render(request: Request) -> Response:
     """Markdown as HTML that is safe to show."""
     text = read(await read_json(request), MarkdownText).markdown
-    html = render_markdown(text) if len(text) < QUICK_CHARACTERS else await asyncio.to_thread(render_markdown, text)
-    return _answer({"html": html})
+    return _answer({"html": (await rendered(request, {0: text}))[0]})
+
+
+async def rendered(connection: HTTPConnection, texts: Mapping[Key, str]) -> dict[Key, str]:
+    scribe: Scribe = connection.app.state.scribe
+    return await scribe.render(session.owner(connection) or who_asks(connection), texts)
 
 
 def _answer(told: Any, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from kodify.chats.chats import Chats
 from kodify.chats.follower import Closing, Follower, Said
 from kodify.chats.making import make
 from kodify.chats.mirror import ending_of
-from kodify.chats.stream import Ending, Stream
+from kodify.chats.stream import Ending, Stream, units_of
 from kodify.chats.turn import Turn, take_turn
 from kodify.db.chats_tables import chats_tables
 from kodify.db.places import chats_database, embedded_is_there
@@ -26,6 +26,7 @@ __all__ = [
     "ending_of",
     "make",
     "take_turn",
+    "units_of",
 ]
 
 

@@ -26,6 +26,7 @@ class Stream:
         self.question_id = question_id
         self.sources: list[dict[str, Any]] | None = None  # what was found for the question
         self.length = 0  # characters
+        self.units = 0  # the same as browsers count them
         self.ending: Ending | None = None
         self.lost = False  # nobody follows it here any more
         self._pieces: list[tuple[int, str]] = []  # each with its place
@@ -48,6 +49,7 @@ class Stream:
         if piece:
             self._pieces.append((self.length, piece))
             self.length += len(piece)
+            self.units += units_of(piece)
             self._wake()
 
     def end(self, ending: Ending | None) -> None:
@@ -68,3 +70,8 @@ class Stream:
         for one in waiting:
             if not one.done():
                 one.set_result(None)
+
+
+def units_of(text: str) -> int:
+    """Its length as browsers count it, in UTF-16's units."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

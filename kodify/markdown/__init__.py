@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kodify.markdown.html import render
+from kodify.markdown.scribe import QUICK_CHARACTERS, Scribe
 from kodify.markdown.settling import Settled, Settling
 
-__all__ = ["Settled", "Settling", "render"]
+__all__ = ["QUICK_CHARACTERS", "Scribe", "Settled", "Settling", "render"]

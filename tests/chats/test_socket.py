@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from kodify.chats import Stream
 from kodify.engine.scripted import Script
 from kodify.errors import UnavailableError
 from kodify.markdown import render
@@ -266,3 +268,22 @@ def test_sockets_are_counted(begin: Begin) -> None:
             in client.get("/metrics").text
         )
     eventually(lambda: connections.open == 0)
+
+
+def test_a_place_that_an_answer_never_has_costs_it_nothing(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+
+    def watched(stream: Stream) -> str:
+        reads.append(stream.length)
+        return stream.since(0)
+
+    monkeypatch.setattr(Stream, "text", property(watched))
+    talk = begin(Script(endless=True, pause_s=0.001))
+    told = talk.say("Hi")
+    with talk.socket(f"?after={told['answer_id']}:999999999") as socket:
+        answer = talk.served.app.state.chats.answers[UUID(talk.id)]
+        eventually(lambda: answer.completion_tokens > 1000)
+        written = len(reads)
+        talk.ask("POST", "/stop")
+        assert socket.until("generated")[-1]["answer_id"] == told["answer_id"]
+    assert written < 200  # whole texts, to be written down: not one for each piece
