@@ -24,7 +24,7 @@ from kodify.chats.prompt import SAMPLING, make_job
 from kodify.chats.prompt import Said as PromptMessage
 from kodify.chats.turn import gone
 from kodify.engine.base import Engine, Job
-from kodify.errors import KodifyError
+from kodify.errors import BadRequestError, KodifyError
 from kodify.journal import Record
 from kodify.protocol.chats import ChatMessage, WantedAction
 from kodify.protocol.retrieval import Retrieval
@@ -55,6 +55,8 @@ async def send(
             chat = await queries.find_chat(chat_id, owner)
             if chat is None:
                 raise gone()
+            if not wanted.edit and await queries.measure(chat_id) > found.most_bytes:
+                raise BadRequestError("This chat is full. Please begin another.")
             messages = await queries.list_messages(chat_id, owner)
         action = None if wanted.action is None else clean(msgspec.to_builtins(wanted.action))
         text = clean(wanted.message) or (_shown(wanted.action) if wanted.action is not None else "")
@@ -174,4 +176,6 @@ def clean(value: Any) -> Any:
         return value.replace("\0", "\ufffd")
     if isinstance(value, dict):
         return {name: clean(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [clean(one) for one in value]
     return value

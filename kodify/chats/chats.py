@@ -14,6 +14,7 @@ from kodify.chats.follower import Closing, Follower, Item, Said
 from kodify.chats.mirror import Mirror
 from kodify.chats.store import Store, Told
 from kodify.chats.stream import Stream
+from kodify.db.chats import MOST_BYTES
 from kodify.db.chats_tables import ChatsTables
 from kodify.db.database import Database
 from kodify.errors import STOPPING, KodifyError, UnavailableError
@@ -29,6 +30,7 @@ class Chats:
     def __init__(self, database: Database, tables: ChatsTables, *, migrate: bool, hours: float, is_there: Any) -> None:
         self.store = Store(database, tables, self._hear, migrate=migrate, hours=hours, is_there=is_there)
         self.replica = uuid4().hex
+        self.most_bytes = MOST_BYTES
         self.answers: dict[UUID, Answer] = {}  # by chat
         self._followers: dict[UUID, set[Follower]] = {}
         self._mirrors: dict[UUID, Mirror] = {}

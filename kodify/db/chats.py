@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import delete, exists, func, update
+from sqlalchemy import Text, cast, delete, exists, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,6 +20,7 @@ from kodify.errors import ConflictError
 GENERATING = "generating"
 MOST_LISTED = 500
 MOST_OF_ONE = 1000  # chats
+MOST_BYTES = 16 * 1024 * 1024  # said in one chat: each message makes the server read all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,14 @@ class ChatQueries:
                 select(message).where(col(message.chat_id).in_(own)).order_by(col(message.position))
             )
         ).all()
+
+    async def measure(self, chat_id: UUID) -> int:
+        """How many bytes were said in a chat, code that actions were done to included."""
+        message = self._message
+        code = func.coalesce(func.octet_length(cast(col(message.action), Text)), 0)
+        size = func.sum(func.octet_length(col(message.content)) + code)
+        found = (await self._session.exec(select(size).where(col(message.chat_id) == chat_id))).one()
+        return int(found or 0)
 
     async def update_chat(
         self, chat_id: UUID, owner: str, title: str | None, settings: dict[str, Any] | None

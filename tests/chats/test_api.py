@@ -252,3 +252,25 @@ def test_a_look_at_the_list_starts_no_database(serve: Serve, tmp_path: Any) -> N
     assert (tmp_path / "data" / "postgres").exists()
     talk.say("one")
     talk.answered(status="done")
+
+
+def test_a_chat_is_full_some_time(begin: Begin) -> None:
+    talk = begin()
+    talk.served.app.state.chats.most_bytes = 50_000
+    lines = {"code": "x = 1\n" * 10_000, "selection": {"start_line": 1, "end_line": 1}}
+    first = talk.say("please", action={"name": "explain", **lines})
+    talk.answered(status="done")
+    refused = talk.ask("POST", "/send_message", json={"message": "And now?"})
+    assert_error(refused, 400, "BadRequestError")
+    assert "This chat is full" in refused.json()["message"]
+    assert len(talk.messages()) == 2
+    talk.say("Shorter", edit=first["message_id"])
+    talk.answered(status="done")
+    talk.say("And now?")
+    talk.answered(status="done")
+
+
+def test_collections_with_a_nul_in_their_names_are_kept_without(begin: Begin) -> None:
+    talk = begin()
+    assert talk.ask("PATCH", json={"retrieval": {"collection": ["a\0b", "c"]}}).status_code == 200
+    assert talk.history()["settings"]["retrieval"]["collection"] == ["a\ufffdb", "c"]
