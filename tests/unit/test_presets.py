@@ -131,7 +131,7 @@ def test_the_block_at_the_start_says_which_preset_and_how_it_was_found() -> None
         (choose_preset(None, VOCABULARY), "FIM       qwen (found from the tokenizer)"),
         (choose_preset(None, Words()), "FIM       none: the model has no such tokens"),
     ):
-        state = SimpleNamespace(auth=SimpleNamespace(label="off"), journal=None)
+        state = SimpleNamespace(auth=SimpleNamespace(label="off"), journal=None, chats=SimpleNamespace(label="off"))
         engine: Any = SimpleNamespace(facts=facts)
         engines = Engines([Served(engine, preset=choice, runs=True)])
         assert f"  {line}\n" in terminal.started_block(Settings.load(), engines, state, 1.0)
