@@ -308,6 +308,13 @@ def test_only_for_administrators(visits: Visits, company: Company, bare_settings
             expect(page.locator("#sign-in")).to_be_hidden()
 
 
+def test_an_address_that_is_none_shows_users(visits: Visits, company: Company) -> None:
+    page = visits.open(f"{company.served.url}/admin#constructor")
+    by_token(page, company.root_token)
+    expect(page.get_by_role("heading", name="Users", exact=True)).to_be_visible()
+    expect(page.get_by_text(ROOT).last).to_be_visible()
+
+
 def test_another_language_comes_without_a_reload(visits: Visits, company: Company) -> None:
     page = enter(visits, company, "usage")
     page.get_by_role("button", name="Русский язык").click()

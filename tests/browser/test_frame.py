@@ -167,3 +167,12 @@ def test_it_can_be_used_by_keyboard_alone(visits: Visits, site: Site) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#question")).to_be_focused()
     expect(page.locator("#empty")).to_be_visible()
+
+
+def test_an_address_that_is_none_shows_that_there_is_no_such_chat(visits: Visits, site: Site) -> None:
+    visits.expect("WebSocket connection to")
+    page = visits.open(f"{site.url}/#%")
+    expect(page.get_by_role("heading", name="This chat is no longer here")).to_be_visible()
+    page.get_by_role("button", name="New chat").last.click()
+    ask(page, "Hi")
+    finished(page)

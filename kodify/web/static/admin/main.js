@@ -22,7 +22,7 @@ let open = null;
 /** The view of the address, and what of it: #journal/0199… */
 function chosen() {
   const [name, rest = ""] = location.hash.slice(1).split("/");
-  return name in VIEWS ? [name, decodeURIComponent(rest)] : ["users", ""];
+  return Object.hasOwn(VIEWS, name) ? [name, rest] : ["users", ""];
 }
 
 async function show(anew = false) {

@@ -56,7 +56,7 @@ function showConnection(state) {
   place.textContent = state && t(navigator.onLine ? "chat.reconnecting" : "chat.offline");
 }
 
-const chosenId = () => decodeURIComponent(location.hash.slice(1));
+const chosenId = () => location.hash.slice(1);
 
 function go(id) {
   if (chosenId() === id) openChosen();
