@@ -150,3 +150,14 @@ def test_offline_is_said_and_passes(visits: Visits, site: Site) -> None:
     context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".message.assistant .text")).to_have_text("Hello, world")
+
+
+def test_code_looks_like_code_from_its_first_line_on(visits: Visits, site: Site) -> None:
+    """Tokenizers part the mark of a block as they like."""
+    site.engine.script = Script(("``", "`pyth", "on\n", "x = ", "1\n", *["y\n"] * 100), pause_s=0.2)
+    page = visits.open(site.url)
+    ask(page, "Some code, please")
+    expect(page.locator(".tail.in-code")).to_contain_text("x = 1")
+    expect(page.locator(".tail.in-code")).not_to_contain_text("``")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".message.assistant .code code")).to_contain_text("x = 1")

@@ -4,6 +4,7 @@ import { h } from "../base/dom.js";
 
 const PIECE = 1500; // characters, about; a longer one would be laid out again with every token
 const FENCE = /^ {0,3}(`{3,}|~{3,})[^\n]*(\n|$)/;
+const MAY_BE_FENCE = /^ {0,3}(`{0,2}|~{0,2})$/;
 
 export class Tail {
   constructor() {
@@ -35,7 +36,10 @@ export class Tail {
     const blank = rest.length - rest.trimStart().length;
     const code = FENCE.exec(rest.slice(blank));
     this.to += rest.slice(0, blank).lastIndexOf("\n") + 1;
-    if (!code) return;
+    if (!code) {
+      if (MAY_BE_FENCE.test(rest.slice(blank))) this.from = -1; // a token may be a part of the mark: looked at anew next time
+      return;
+    }
     this.element.classList.add("in-code");
     if (code[2]) this.to = from + blank + code[0].length;
     else this.from = -1; // its first line is not whole yet: begun anew next time
