@@ -40,14 +40,15 @@ async def follow(socket: WebSocket) -> None:
             if await queries.find_chat(chat_id, session.owner(socket)) is None:
                 raise gone()
         after = _after(socket)
+        follower = chats.follow(chat_id)
     except KodifyError as error:
         return await socket.send_denial_response(errors.response(error))
-    await socket.accept()
-    follower = chats.follow(chat_id)
-    teller = _Teller(socket, chats, chat_id, follower)
-    work = [teller.run(after), _hear(socket, chat_id, teller), _watch(socket)]
-    tasks = [asyncio.create_task(one) for one in work]
+    tasks: list[asyncio.Task[None]] = []
     try:
+        await socket.accept()
+        teller = _Teller(socket, chats, chat_id, follower)
+        work = [teller.run(after), _hear(socket, chat_id, teller), _watch(socket)]
+        tasks = [asyncio.create_task(one) for one in work]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         chats.leave(chat_id, follower)

@@ -17,12 +17,14 @@ from kodify.chats.stream import Stream
 from kodify.db.chats import MOST_BYTES
 from kodify.db.chats_tables import ChatsTables
 from kodify.db.database import Database
-from kodify.errors import STOPPING, KodifyError, UnavailableError
+from kodify.errors import STOPPING, KodifyError, TooManyRequestsError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 GONE = Closing(4404, "The chat is gone.")
 RESTART = Closing(1012, STOPPING)
+MOST_FOLLOWERS = 32  # of one chat, on one replica
+RETRY_AFTER_S = 5
 PATIENCE_S = 5.0  # at the end, for the last answers to be written down
 
 
@@ -83,8 +85,12 @@ class Chats:
     # sockets
 
     def follow(self, chat_id: UUID) -> Follower:
+        """Raises TooManyRequestsError: each socket has its own share of the work."""
+        followers = self._followers.setdefault(chat_id, set())
+        if len(followers) >= MOST_FOLLOWERS:
+            raise TooManyRequestsError("Too many sockets follow this chat.", retry_after_s=RETRY_AFTER_S)
         follower = Follower()
-        self._followers.setdefault(chat_id, set()).add(follower)
+        followers.add(follower)
         if self._draining:
             follower.put(RESTART)
         return follower

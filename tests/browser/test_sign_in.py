@@ -71,18 +71,41 @@ def test_by_token_and_a_revoked_one_leads_back(visits: Visits, company: Company)
     is_in(page, "token@example.ru")
     assert token not in page.content()
     assert page.evaluate("document.cookie + JSON.stringify(localStorage)").find(token) < 0
-    with company.root() as root:
-        assert root.post("/disable_by_email", data={"email": "token@example.ru"}).status_code == 200
-    page.locator("#question").fill("Are you there?")
-    page.keyboard.press("Enter")
-    expect(page.locator("#sign-in .problem")).to_have_text("You are signed out. Sign in to go on.")
-    page.get_by_label("E-mail").fill(ROOT)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    is_in(page, ROOT)
+    with company.client(token) as client:
+        (own,) = client.get("/users/me/tokens").json()["data"]
+        assert client.delete(f"/users/me/tokens/{own['id']}").status_code == 204
+    ask_signed_out(page, "token@example.ru")
+    is_in(page, "token@example.ru")
     expect(page.locator("#question")).to_have_value("Are you there?")
     page.keyboard.press("Enter")
     expect(page.locator(".message.assistant .text")).to_have_text("Hello, world")
+
+
+def test_who_signs_in_after_another_finds_nothing_of_theirs(visits: Visits, company: Company) -> None:
+    company.hire("before@example.ru")
+    page = visits.open(company.served.url)
+    sign_in(page, "before@example.ru")
+    is_in(page, "before@example.ru")
+    with company.root() as root:
+        assert root.post("/disable_by_email", data={"email": "before@example.ru"}).status_code == 200
+    ask_signed_out(page, ROOT)
+    is_in(page, ROOT)
+    expect(page.locator("#question")).to_have_value("")
+    assert page.evaluate("JSON.stringify(localStorage)") == "{}"
+
+
+def ask_signed_out(page: Page, email: str) -> None:
+    """Asks with a session that has ended, and signs in with `email`."""
+    page.locator("#question").fill("Are you there?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sign-in .problem")).to_have_text("You are signed out. Sign in to go on.")
+    sign_in(page, email)
+
+
+def sign_in(page: Page, email: str) -> None:
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
 
 
 def test_by_single_sign_on(visits: Visits, company: Company, provider: Provider) -> None:

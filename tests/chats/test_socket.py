@@ -254,6 +254,20 @@ def test_an_answer_of_another_chat_is_none_of_this_one(begin: Begin) -> None:
         assert socket.next()["message"] == "Hello"
 
 
+def test_a_chat_has_so_many_sockets(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kodify.chats.chats.MOST_FOLLOWERS", 2)
+    talk = begin()
+    with talk.socket(), talk.socket():
+        with pytest.raises(InvalidStatus) as refused, talk.socket():
+            pass
+        assert refused.value.response.status_code == 429
+        assert refused.value.response.headers["retry-after"] == "5"
+    eventually(lambda: talk.served.app.state.connections.sockets == 0)
+    with talk.socket() as socket:
+        talk.say("Hi")
+        socket.until("generated")
+
+
 def test_sockets_are_counted(begin: Begin) -> None:
     talk = begin()
     connections = talk.served.app.state.connections

@@ -11,24 +11,36 @@ const other = find("[data-other]", view);
 let shown = null; // "password" or "token", while the view is there
 let methods = [];
 let done = null;
+let name = null; // of who uses the page
 
 /** The session of a person who may use the page: at once, or after they have signed in. */
 export async function requireSession() {
   const session = await api("GET", "/session");
-  if (session.signed_in) return session;
-  return signIn(session, location.search.includes("sign_on=failed") ? t("base.sign_on_failed") : "");
+  const found = session.signed_in ? session : await signIn(session, location.search.includes("sign_on=failed") ? t("base.sign_on_failed") : "");
+  name = found.name;
+  return found;
 }
 
-/** `follower` gets a session anew whenever one has ended and a person has signed in again. */
+/** `follower` gets a session anew whenever one has ended and the same person has signed in again. Another one gets a
+ * page of their own: what is on this one is not theirs. */
 export function whenSignedInAgain(follower) {
   whenSignedOut(async () => {
     if (done) return;
-    follower(await signIn(await api("GET", "/session"), t("base.signed_out")));
+    const found = await signIn(await api("GET", "/session"), t("base.signed_out"));
+    if (found.name !== name) return leave();
+    follower(found);
   });
 }
 
 export async function signOut() {
   await api("DELETE", "/session");
+  leave();
+}
+
+/** Nothing of one person is left for the next. */
+function leave() {
+  localStorage.clear();
+  history.replaceState(null, "", location.pathname);
   location.reload();
 }
 
