@@ -7,7 +7,7 @@ import contextlib
 from typing import Any
 from uuid import UUID
 
-from kodify.chats.store import LOST, LOST_S, Store
+from kodify.chats.store import LOST_S, Store
 from kodify.chats.stream import Ending, Stream
 from kodify.errors import UnavailableError
 
@@ -43,7 +43,7 @@ class Mirror(Stream):
         async with self._store.queries() as queries:
             message = await queries.find_message(self.chat_id, self.id)
             if message is not None and message.status == "generating":
-                await queries.fail_stale(LOST_S, LOST)  # told to all, this one too
+                await self._store.give_up(queries, LOST_S)  # told to all, this one too
         if message is None:
             return self.end(Ending("error", "The chat is gone.", {}))
         self.append(message.content[self.length :])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -49,6 +51,7 @@ class Store:
         self._is_there = is_there
         self._opening = asyncio.Lock()
         self._opened = False
+        self._away_at = -math.inf  # when the database was last seen to be away
         self._tasks: list[asyncio.Task[None]] = []
         self.hours = hours
 
@@ -98,6 +101,12 @@ class Store:
         async with self._database.session() as session:
             yield ChatQueries(session, self._tables)
 
+    async def give_up(self, queries: ChatQueries, lost_s: float = LOST_S) -> None:
+        """Answers of which their replica says nothing any more. While the database was away none could: they get as
+        long again to do so."""
+        if time.monotonic() - self._away_at >= lost_s:
+            await queries.fail_stale(lost_s, LOST)
+
     async def _open(self) -> None:
         async with self._opening:
             if self._opened:
@@ -120,6 +129,7 @@ class Store:
                             self._hear(notice.payload)
                         async with asyncio.timeout(RECONNECT_S * 5):  # a line that is only half open says nothing
                             await connection.execute("SELECT 1")
+            self._away_at = time.monotonic()
             listening.set()
             await asyncio.sleep(RECONNECT_S)
 
@@ -136,7 +146,7 @@ class Store:
             try:
                 async with self.queries() as queries:
                     await queries.delete_expired()
-                    await queries.fail_stale(LOST_S, LOST)
+                    await self.give_up(queries)
             except UnavailableError as error:
                 log.warning("expired chats wait for their database: %s", error.message)
             except Exception:

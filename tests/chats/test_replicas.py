@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from kodify.chats import mirror, store
 from kodify.engine.scripted import Script
 from kodify.settings import Settings
-from tests.chats.conftest import Talk, begin_talk
+from tests.chats.conftest import Begin, Talk, begin_talk
 from tests.conftest import Serve, Served, eventually, free_port
 from tests.journal.conftest import as_environment
 
@@ -214,3 +218,34 @@ def test_a_drain_that_takes_too_long_cuts(
             socket.next()
     assert process.popen.wait(30) == 0
     assert here.messages()[-1]["status"] == "error"
+
+
+def test_after_an_outage_an_answer_has_time_to_speak(
+    begin: Begin, chats: dict[str, object], postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "LOOK_EVERY_S", 0.1)
+    talk = begin()
+    told = talk.say("Hi")
+    talk.answered()
+    kept: Any = talk.served.app.state.chats.store
+    looks: list[float] = []
+    give_up = kept.give_up
+
+    async def counted(queries: Any, lost_s: float) -> None:
+        looks.append(lost_s)
+        await give_up(queries, lost_s)
+
+    monkeypatch.setattr(kept, "give_up", counted)
+    kept._away_at = time.monotonic()
+    with psycopg.connect(postgres) as connection:
+        connection.execute(
+            f"UPDATE {chats['CHATS_TABLE']}_messages SET status = 'generating', beat_at = now() - interval '1 hour' "
+            "WHERE id = %s",
+            [told["answer_id"]],
+        )
+    with talk.socket() as socket:
+        assert socket.next()["status"] == "generating"
+        eventually(lambda: len(looks) >= 5)
+        assert talk.history()["messages"][-1]["status"] == "generating"
+        kept._away_at = -math.inf
+        assert socket.until("error")[-1]["message"] == store.LOST
