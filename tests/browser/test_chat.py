@@ -206,14 +206,14 @@ def test_how_it_answers_is_chosen_kept_and_changed(visits: Visits, site: Site) -
         return found
 
     wanted = {"model": "scripted", "level": "professional", "system": "Speak like a lighthouse keeper."}
-    assert settings() == {**wanted, "temperature": 0.95, "top_p": None, "max_tokens": 77}
+    assert settings() == {**wanted, "temperature": 0.95, "top_p": None, "max_tokens": 77, "retrieval": None}
     page.get_by_label("Answers for").select_option("beginner")
     page.get_by_role("button", name="Settings of the chat").click()
     page.get_by_role("button", name="Back to defaults").click()
     page.keyboard.press("Escape")
     eventually(lambda: settings()["system"] is None)
     assert settings() == {"model": "scripted", "level": "beginner"} | dict.fromkeys(
-        ("system", "temperature", "top_p", "max_tokens")
+        ("system", "temperature", "top_p", "max_tokens", "retrieval")
     )
     page.reload()
     expect(page.get_by_label("Answers for")).to_have_value("beginner")
