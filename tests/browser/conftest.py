@@ -21,6 +21,7 @@ from tests.auth.test_users import Company, found_company
 from tests.browser.watching import Visits
 from tests.conftest import Served, serving
 
+PATIENCE_MS = 20_000  # others may use the machine too
 CHROMIUM = Path("/usr/bin/chromium")
 SHOTS = Path(__file__).parent / "shots"
 
@@ -33,6 +34,7 @@ def playwright() -> Iterator[Playwright]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as found:
         yield found
 

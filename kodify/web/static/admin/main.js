@@ -1,11 +1,10 @@
 // The administrators' page: who may see it, and which view is open.
 
-import { api } from "../base/api.js";
 import { openMenu } from "../base/dialogs.js";
 import { find, findAll } from "../base/dom.js";
 import { startLooks } from "../base/looks.js";
 import { showProblem } from "../base/problems.js";
-import { requireSession, signOut, whenSignedInAgain } from "../base/session.js";
+import { askSession, requireSession, signOut, whenSignedInAgain } from "../base/session.js";
 import { onLanguage, t } from "../base/texts.js";
 import { Audit } from "./audit.js";
 import { Journal } from "./journal.js";
@@ -84,7 +83,7 @@ find("#account").addEventListener("click", openAccountMenu);
 find("#other-account").addEventListener("click", () => signOut().catch(showProblem));
 whenSignedInAgain(startWith);
 try {
-  const found = await api("GET", "/session");
+  const found = await askSession();
   startWith(found.signed_in || !found.methods.includes("password") ? found : await requireSession());
 } catch (error) {
   showProblem(error, () => location.reload());

@@ -15,10 +15,18 @@ let name = null; // of who uses the page
 
 /** The session of a person who may use the page: at once, or after they have signed in. */
 export async function requireSession() {
-  const session = await api("GET", "/session");
-  const found = session.signed_in ? session : await signIn(session, location.search.includes("sign_on=failed") ? t("base.sign_on_failed") : "");
+  const session = await askSession();
+  if (session.signed_in) return session;
+  const found = await signIn(session, location.search.includes("sign_on=failed") ? t("base.sign_on_failed") : "");
   name = found.name;
   return found;
+}
+
+/** The session as it is, of nobody perhaps. */
+export async function askSession() {
+  const session = await api("GET", "/session");
+  name = session.name;
+  return session;
 }
 
 /** `follower` gets a session anew whenever one has ended and the same person has signed in again. Another one gets a
