@@ -58,8 +58,8 @@ async def measure(arguments: argparse.Namespace) -> bool:
 
 def main() -> int:
     arguments = parse_arguments()
-    bounds = {"MAX_WAITING_REQUESTS": str(LINE), "ADDITIONAL_ARGS": f"--max-num-seqs {arguments.streams}"}
-    with lone_kodify("refusals", PORT, step_ms=STEP_MS, **bounds):
+    most = f"--max-num-seqs {arguments.streams}"
+    with lone_kodify("refusals", PORT, step_ms=STEP_MS, MAX_WAITING_REQUESTS=str(LINE), ADDITIONAL_ARGS=most):
         return 0 if asyncio.run(measure(arguments)) else 1
 
 
