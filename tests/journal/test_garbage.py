@@ -50,6 +50,15 @@ GOOD: dict[str, Ask] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_there_is_already() -> Iterator[None]:
+    """Is not looked at each time: other tests have left a large heap."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(params=["journal", "none"], scope="module")
 def own_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings(_env_file=None)
