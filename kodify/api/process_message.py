@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import orjson
 from starlette.requests import Request
@@ -156,7 +156,6 @@ class Talk:
         self._hours: float = request.app.state.settings.file.retrieval.history_hours
         self._question = _kept(wanted.message)
         self._title = _kept(f"{wanted.course} {wanted.user_name}".strip())
-        self._chat_id: UUID | None = None
 
     async def so_far(self, most: int) -> list[dict[str, Any]]:
         if not await self._chats.store.may_have_any():
@@ -165,8 +164,7 @@ class Talk:
             found = await queries.list_chats(self._owner)
             if not found:
                 return []
-            self._chat_id = found[0].chat.id
-            messages = await queries.list_messages(self._chat_id, self._owner)
+            messages = await queries.list_messages(found[0].chat.id, self._owner)
         kept = [{"role": one.role, "content": one.content} for one in messages if one.content]
         return kept[len(kept) - most :] if most else []
 
@@ -179,15 +177,14 @@ class Talk:
 
     async def _write(self, answer: str, status: str) -> None:
         async with self._chats.store.queries() as queries:
-            if self._chat_id is None:
-                self._chat_id = uuid4()
-                await queries.insert_chat(self._chat_id, self._owner, self._title, {}, self._hours)
-            chat = await queries.find_chat(self._chat_id, self._owner, for_update=True)
-            if chat is None:  # it has expired meanwhile
-                self._chat_id = uuid4()
-                await queries.insert_chat(self._chat_id, self._owner, self._title, {}, self._hours)
-                chat = await queries.find_chat(self._chat_id, self._owner, for_update=True)
-            assert chat is not None
+            await queries.lock_owner(self._owner)  # two answers at once belong to one talk
+            found = await queries.list_chats(self._owner)
+            chat_id = found[0].chat.id if found else uuid4()
+            if not found:
+                await queries.insert_chat(chat_id, self._owner, self._title, {}, self._hours)
+            chat = await queries.find_chat(chat_id, self._owner, for_update=True)
+            if chat is None:  # it has expired just now, and with it what was said
+                return
             last = await queries.find_last(chat.id)
             position = 0 if last is None else last.position + 1
             rows = [

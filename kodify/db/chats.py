@@ -213,6 +213,10 @@ class ChatQueries:
             await self.notify({"kind": "end", "chat": str(chat_id), "answer": str(answer_id)})
         return len(rows)
 
+    async def lock_owner(self, owner: str) -> None:
+        """Until the transaction ends nobody else has this owner's lock."""
+        await self._session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(owner, 0))))
+
     async def notify(self, told: dict[str, Any]) -> None:
         """Ids only: a notification is short, and anybody who may connect can listen."""
         await self._session.exec(select(func.pg_notify(self._channel, orjson.dumps(told).decode())))

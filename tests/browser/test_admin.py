@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from pydantic import SecretStr
 
 from kodify.engine.scripted import Script, ScriptedEngine
@@ -229,10 +229,11 @@ def test_the_journal_is_searched_and_read_and_it_is_told(visits: Visits, company
     expect(entry).to_contain_text("reader@example.ru")
     visits.shoot(page, "entry")
     entry.get_by_text("Request", exact=True).click()
-    shown = entry.get_by_role("region", name="Request").inner_text()
-    assert json.loads(shown)["messages"] == [{"role": "user", "content": QUESTION}]
+    assert json.loads(text_of(entry.get_by_role("region", name="Request")))["messages"] == [
+        {"role": "user", "content": QUESTION}
+    ]
     entry.get_by_text("Configuration of then").click()
-    assert json.loads(entry.get_by_role("region", name="Configuration of then").inner_text())["DB_URL"] == "********"
+    assert json.loads(text_of(entry.get_by_role("region", name="Configuration of then")))["DB_URL"] == "********"
     page.keyboard.press("Escape")
     expect(entry).to_have_count(0)
     assert page.url.endswith("#journal")
@@ -242,6 +243,12 @@ def test_the_journal_is_searched_and_read_and_it_is_told(visits: Visits, company
     expect(told).to_contain_text("reader@example.ru")
     told.get_by_role("link").click()
     expect(page.get_by_role("dialog")).to_contain_text(QUESTION)
+
+
+def text_of(region: Locator) -> str:
+    """When it has come: it is put in when it is opened."""
+    expect(region).not_to_be_empty()
+    return region.inner_text()
 
 
 def test_a_hostile_entry_changes_nothing_but_the_text(visits: Visits, company: Company, place: Place) -> None:

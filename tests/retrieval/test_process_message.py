@@ -71,7 +71,7 @@ def test_an_answer_is_plain_text_with_its_sources_in_a_header(begin: Callable[..
 
 
 def test_what_was_said_is_remembered_by_person_and_course(begin: Callable[..., conftest.Served]) -> None:
-    served = begin()
+    served = begin({"history_messages": 1000})  # asking again must not push out what is looked for
 
     def remembers(text: str, **more: str) -> bool:
         assert client.post(PATH, json=ask("And iron?", **more)).status_code == 200
