@@ -18,7 +18,8 @@ from kodify.api import cookies
 from kodify.api.body import read_json
 from kodify.api.cookies import Session, SignOnState
 from kodify.api.shapes import read
-from kodify.auth import Administration, AuthMethod, CodeFlow, DummyAuth, Principal, UsersAuth
+from kodify.api.users import administration
+from kodify.auth import AuthMethod, CodeFlow, DummyAuth, Principal, UsersAuth
 from kodify.auth.administration import normal
 from kodify.errors import BadRequestError, ForbiddenError, KodifyError, NotFoundError, UnauthorizedError
 from kodify.protocol.pages import SignIn
@@ -48,9 +49,9 @@ async def create(request: Request) -> Response:
     if given.token is not None and given.token.strip():
         found = Session(given.token.strip(), made_here=False)
     elif given.email and given.password:
-        administration = _administration(request)
+        people = administration(request)
         request.app.state.logins.check(request.client.host if request.client is not None else "", normal(given.email))
-        found = Session((await administration.login(given.email, given.password))[1], made_here=True)
+        found = Session((await people.login(given.email, given.password))[1], made_here=True)
     else:
         raise BadRequestError("Sign in with a token, or with email and password.")
     if len(found.token) > cookies.MOST_TOKEN_BYTES or not found.token.isascii() or not found.token.isprintable():
@@ -93,7 +94,7 @@ async def signed_on(request: Request) -> Response:
     if kept is not None and code and secrets.compare_digest(state.encode(), kept.state.encode()):
         try:
             identity = await flow.redeem(code, kept.verifier, _back(request), kept.nonce)
-            token = await _administration(request).sign_on(identity)
+            token = await administration(request).sign_on(identity)
             target = _own_path(kept.next)  # a cookie of a neighbouring port or subdomain may be there too
         except KodifyError as error:
             log.warning("a single sign-on was refused: %s", error.message)
@@ -142,7 +143,7 @@ async def _revoke(request: Request, found: Session) -> None:
     try:
         principal = await _auth(request).identify(found.token)
         if principal.user_id is not None and principal.token_id is not None:
-            await _administration(request).revoke(principal.user_id, principal.token_id)
+            await administration(request).revoke(principal.user_id, principal.token_id)
     except (UnauthorizedError, NotFoundError):
         pass  # it has ended already
 
@@ -172,10 +173,3 @@ def _flow(request: Request) -> CodeFlow:
     if not isinstance(auth, UsersAuth) or auth.code_flow is None:
         raise NotFoundError("There is no single sign-on here: OIDC_CLIENT_ID is not set.")
     return auth.code_flow
-
-
-def _administration(request: Request) -> Administration:
-    found: Administration | None = request.app.state.administration
-    if found is None:
-        raise NotFoundError("There are no users here: MTSAI_AUTH is off.")
-    return found

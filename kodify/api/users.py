@@ -51,19 +51,19 @@ class ByToken(_Form):
 async def log_in(request: Request) -> Response:
     form = await _read(request, Login)
     request.app.state.logins.check(_address(request) or "", normal(form.username))
-    _, token = await _administration(request).login(form.username, form.password)
+    _, token = await administration(request).login(form.username, form.password)
     return _json({"access_token": token, "token_type": "bearer"}, headers={"cache-control": "no-store"})
 
 
 async def me(request: Request) -> Response:
     principal: Principal = request.state.principal
-    user = await _administration(request).by_id(_own_id(principal))
+    user = await administration(request).by_id(_own_id(principal))
     return _json(_user(user, bearer_token(request.scope)))
 
 
 async def my_tokens(request: Request) -> Response:
     principal: Principal = request.state.principal
-    found = await _administration(request).tokens_of(_own_id(principal))
+    found = await administration(request).tokens_of(_own_id(principal))
     return _json({"data": [_token(token, principal) for token in found]})
 
 
@@ -72,7 +72,7 @@ async def revoke_my_token(request: Request) -> Response:
     number: str = request.path_params["id"]
     if not number.isdecimal() or not number.isascii() or len(number) > MOST_DIGITS:
         raise NotFoundError("There is no such token.")
-    await _administration(request).revoke(_own_id(principal), int(number))
+    await administration(request).revoke(_own_id(principal), int(number))
     return Response(status_code=204)
 
 
@@ -81,14 +81,14 @@ async def user_info(request: Request) -> Response:
         asked = ByEmail.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise _unprocessable(error) from None
-    found = await _administration(request).show(asked.email)
+    found = await administration(request).show(asked.email)
     own = found.user.id == request.state.principal.user_id
     return _json(_user(found.user, bearer_token(request.scope) if own else found.token))
 
 
 async def create(request: Request) -> Response:
     form = await _read(request, NewUser)
-    user, token = await _administration(request).create(
+    user, token = await administration(request).create(
         actor(request), form.email, form.password, form.expire, privileged=form.privileged
     )
     return _json(_user(user, token), headers={"cache-control": "no-store"})
@@ -96,32 +96,32 @@ async def create(request: Request) -> Response:
 
 async def disable_by_email(request: Request) -> Response:
     form = await _read(request, ByEmail)
-    return _disabled(await _administration(request).disable_by_email(actor(request), form.email))
+    return _disabled(await administration(request).disable_by_email(actor(request), form.email))
 
 
 async def disable_by_token(request: Request) -> Response:
     form = await _read(request, ByToken)
-    return _disabled(await _administration(request).disable_by_token(actor(request), form.token), form.token)
+    return _disabled(await administration(request).disable_by_token(actor(request), form.token), form.token)
 
 
 async def disable_all_expired(request: Request) -> Response:
-    return _disabled(await _administration(request).disable_all_expired(actor(request)))
+    return _disabled(await administration(request).disable_all_expired(actor(request)))
 
 
 async def delete_by_email(request: Request) -> Response:
     form = await _read(request, ByEmail)
-    count = await _administration(request).delete_by_email(actor(request), form.email)
+    count = await administration(request).delete_by_email(actor(request), form.email)
     return PlainTextResponse(f"Start deletion:\n{count} users with email {normal(form.email)} were deleted")
 
 
 async def delete_by_token(request: Request) -> Response:
     form = await _read(request, ByToken)
-    count = await _administration(request).delete_by_token(actor(request), form.token)
+    count = await administration(request).delete_by_token(actor(request), form.token)
     return PlainTextResponse(f"Start deletion:\n{count} users with token {form.token} were deleted")
 
 
 async def delete_all_disabled(request: Request) -> Response:
-    listed = await _administration(request).delete_all_disabled(actor(request))
+    listed = await administration(request).delete_all_disabled(actor(request))
     return PlainTextResponse("\n".join(["Start deletion:", *(found.line("Delete") for found in listed)]))
 
 
@@ -129,7 +129,7 @@ def _disabled(listed: list[Listed], shown: str | None = None) -> Response:
     return PlainTextResponse("\n".join(["Start disabling:", *(found.line("Disable", shown) for found in listed)]))
 
 
-def _administration(request: Request) -> Administration:
+def administration(request: Request) -> Administration:
     found: Administration | None = request.app.state.administration
     if found is None:
         raise NotFoundError("There are no users here: MTSAI_AUTH is off.")
