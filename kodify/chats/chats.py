@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 GONE = Closing(4404, "The chat is gone.")
 RESTART = Closing(1012, STOPPING)
+MISSED = Closing(1012, "Something may have been missed: please connect again.")
 MOST_FOLLOWERS = 32  # of one chat, on one replica
 RETRY_AFTER_S = 5
 PATIENCE_S = 5.0  # at the end, for the last answers to be written down
@@ -30,7 +31,8 @@ PATIENCE_S = 5.0  # at the end, for the last answers to be written down
 
 class Chats:
     def __init__(self, database: Database, tables: ChatsTables, *, migrate: bool, hours: float, is_there: Any) -> None:
-        self.store = Store(database, tables, self._hear, migrate=migrate, hours=hours, is_there=is_there)
+        heard = self._hear, self._missed
+        self.store = Store(database, tables, *heard, migrate=migrate, hours=hours, is_there=is_there)
         self.replica = uuid4().hex
         self.most_bytes = MOST_BYTES
         self.answers: dict[UUID, Answer] = {}  # by chat
@@ -141,6 +143,11 @@ class Chats:
         return mirror
 
     # other replicas
+
+    def _missed(self) -> None:
+        """Who comes back gets what is missing."""
+        for chat_id in list(self._followers):
+            self.publish(chat_id, MISSED)
 
     def _hear(self, told: Told) -> None:
         chat_id, kind = UUID(told["chat"]), told["kind"]

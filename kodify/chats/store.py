@@ -37,16 +37,19 @@ class Store:
         database: Database,
         tables: ChatsTables,
         on_told: Callable[[Told], None],
+        on_missed: Callable[[], None],
         *,
         migrate: bool,
         hours: float,
         is_there: Callable[[], bool] | None = None,
     ) -> None:
-        """`on_told` hears what any replica, this one too, has done to a chat. `is_there`: for a database that nobody
-        has configured, which is opened when there is something in it or to be put there."""
+        """`on_told` hears what any replica, this one too, has done to a chat; `on_missed` is called when something may
+        have been told that was not heard here. `is_there`: for a database that nobody has configured, which is opened
+        when there is something in it or to be put there."""
         self._database = database
         self._tables = tables
         self._on_told = on_told
+        self._on_missed = on_missed
         self._migrate = migrate
         self._is_there = is_there
         self._opening = asyncio.Lock()
@@ -119,17 +122,21 @@ class Store:
             await listening.wait()
 
     async def _listen(self, listening: asyncio.Event) -> None:
+        missed = False
         while True:
             with contextlib.suppress(psycopg.Error, OSError):
                 async with await self._database.listener() as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._tables.channel)))
                     listening.set()
+                    if missed:
+                        self._on_missed()
                     while True:
                         async for notice in connection.notifies(timeout=LISTEN_CHECK_S):
                             self._hear(notice.payload)
                         async with asyncio.timeout(RECONNECT_S * 5):  # a line that is only half open says nothing
                             await connection.execute("SELECT 1")
             self._away_at = time.monotonic()
+            missed = True
             listening.set()
             await asyncio.sleep(RECONNECT_S)
 

@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from kodify.chats import mirror, store
+from kodify.chats.chats import MISSED
 from kodify.engine.scripted import Script
 from kodify.settings import Settings
 from tests.chats.conftest import Begin, Talk, begin_talk
@@ -249,3 +250,23 @@ def test_after_an_outage_an_answer_has_time_to_speak(
         assert talk.history()["messages"][-1]["status"] == "generating"
         kept._away_at = -math.inf
         assert socket.until("error")[-1]["message"] == store.LOST
+
+
+def test_who_may_have_missed_something_comes_back_for_it(
+    begin: Begin, chats: dict[str, object], postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that hears nothing for a while can't know what was said elsewhere."""
+    monkeypatch.setattr(store, "LISTEN_CHECK_S", 600.0)  # its last query stays LISTEN
+    talk = begin()
+    channel = str(chats["CHATS_TABLE"]).replace(".", "_")
+    with talk.socket() as socket, psycopg.connect(postgres, autocommit=True) as connection:
+        listeners = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE %s"
+        ended = connection.execute(listeners, [f'LISTEN "kodify_{channel}"']).fetchone()
+        assert ended == (1,)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.next()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, MISSED.reason)
+    with talk.socket() as socket:
+        talk.say("Hi")
+        socket.until("generated")
