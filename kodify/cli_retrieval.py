@@ -18,7 +18,7 @@ from kodify.configured import build_engines
 from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError, NotFoundError
 from kodify.retrieval import build, syncing
-from kodify.retrieval.base import Held, Where
+from kodify.retrieval.base import Held, Origin, Where
 from kodify.retrieval.library import Library, Put
 from kodify.retrieval.remote import RemoteCollection
 from kodify.retrieval.walking import Checkout, checkout_of
@@ -180,9 +180,9 @@ class _HereTarget:
     async def held(self) -> dict[str, Held]:
         return await self._here.library.held(self._name)
 
-    async def put(self, path: str, data: bytes, commit: str | None) -> Put:
+    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
         await self._here.engine()
-        return await self._here.library.put(self._name, path, data, commit)
+        return await self._here.library.put(self._name, path, data, origin)
 
     async def remove(self, path: str) -> None:
         await self._here.library.remove(self._name, path)

@@ -103,6 +103,7 @@ class RetrievalEntry(_Entry):
     k: int = Field(3, ge=1, le=50)  # passages of an answer
     threshold: float = Field(0.0, ge=0, lt=1)  # what is not above it is left out: (1 + cosine) / 2
     max_tokens: int = Field(2000, ge=100)  # of a prompt, for passages
+    links: dict[str, str] = {}  # by repositories' host: github, gitlab, gitea, or an address with {path} and the like
     snippets: bool = True  # for editors' completions, from the collection of the repository that they name
     groups: dict[str, list[str]] = {}  # the e-mails of each
     collections: dict[str, CollectionEntry] = {}
@@ -111,6 +112,15 @@ class RetrievalEntry(_Entry):
     system_prompt: str = ""
     history_messages: int = Field(20, ge=0, le=1000)  # of `/process_message`, given to the model
     history_hours: float = Field(24.0, gt=0)  # after the last message
+
+    @field_validator("links")
+    @classmethod
+    def _links_lead_somewhere(cls, value: dict[str, str]) -> dict[str, str]:
+        for host, given in value.items():
+            if given not in ("github", "gitlab", "gitea") and not re.match(r"https?://[^/\s{}]+/.*\{path\}", given):
+                told = "links: {host} is github, gitlab, gitea, or an http(s) address with a place for the path"
+                raise PydanticCustomError("retrieval", told, {"host": host})
+        return {host.lower(): given for host, given in value.items()}
 
     @model_validator(mode="after")
     def _groups_are_known(self) -> Self:

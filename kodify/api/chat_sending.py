@@ -123,13 +123,14 @@ class _OnItsWay:
 async def _grounded(
     connection: HTTPConnection, engine: Engine, kept: dict[str, Any], turn: Turn
 ) -> tuple[list[PromptMessage], list[dict[str, Any]]]:
-    """What was said, with what was found for the question before it; and the sources."""
+    """What was said, with what was found for the question before it; and the sources, with the texts that the model
+    is given."""
     found = await find(connection, msgspec.convert(kept, Retrieval), turn.question)
     told, taken = await put_before(connection, engine, turn.question, found)
     said = turn.said
     last = said[-1]["content"]
     said[-1] = {**said[-1], "content": last[: len(last) - len(turn.question)] + told}
-    return said, [passage.source() for passage in taken]
+    return said, clean([{**passage.source(), "text": passage.text} for passage in taken])
 
 
 async def _job(

@@ -19,7 +19,7 @@ from kodify.errors import BadRequestError, NotFoundError
 from kodify.protocol.retrieval import Checkout, NewCollection, SearchRequest
 from kodify.retrieval import Library
 from kodify.retrieval.access import may_search
-from kodify.retrieval.base import About, Where
+from kodify.retrieval.base import About, Origin, Where
 
 MOST_PATH = 1024
 
@@ -74,7 +74,9 @@ async def put(request: Request) -> Response:
     """The body is the document, as it is."""
     ready_engines(request)
     name, path = _name(request), _path(request)
-    done = await library_of(request).put(name, path, await request.body(), request.query_params.get("commit"))
+    asked = request.query_params
+    origin = Origin(asked.get("commit"), asked.get("repository"), asked.get("origin"))
+    done = await library_of(request).put(name, path, await request.body(), origin)
     await _note(request, "upload", name, path)
     return _json({"path": path, "pieces": done.pieces, "skipped": done.skipped})
 
@@ -130,6 +132,7 @@ def _shown(request: Request, about: About, pieces: int) -> dict[str, Any]:
         "repository": about.repository,
         "commit": about.commit,
         "pieces": pieces,
+        "searchable": library_of(request).can_search(about),
     }
 
 

@@ -51,6 +51,8 @@ class SelectKind(BaseModel):
 
 class OfCommit(BaseModel):
     commit: str | None = None
+    repository: str | None = None
+    origin: str | None = None
 
 
 class SignOn(BaseModel):
@@ -92,7 +94,7 @@ _CHAT_FIELDS = ("chat_id", "title", "created_at", "updated_at", "expires_at", "r
 _COMPLETION = ("id", "object", "created", "model", "choices", "usage")
 _SESSION = ("signed_in", "name", "administrator", "methods", "version")
 _DOCUMENTS = "Documents"
-_COLLECTION = ("name", "title", "model", "repository", "commit", "pieces")
+_COLLECTION = ("name", "title", "model", "repository", "commit", "pieces", "searchable")
 _USER = ("token", "email", "expiration_date", "disabled", "privileged")
 
 

@@ -51,6 +51,19 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The version of a document that was put. `path`: of it in `repository`, which is `host/team/project`; without a
+    path both are as the collection has them."""
+
+    commit: str | None = None
+    repository: str | None = None
+    path: str | None = None
+
+
+NOWHERE = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class Where:
     """Which passages count: those of a file or of a folder, of a language."""
 
@@ -75,6 +88,7 @@ class Passage:
     relevance: float
     score: float
     commit: str | None = None
+    url: str | None = None  # of the lines in their repository, where it is known
 
     def source(self) -> dict[str, Any]:
         """As answers tell of it: all but the text."""
@@ -86,6 +100,7 @@ class Passage:
             "title": self.title,
             "language": self.language,
             "commit": self.commit,
+            "url": self.url,
             "relevance": round(self.relevance, 4),
             "score": round(self.score, 6),
         }

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kodify.config_file import RetrievalEntry
 from kodify.engine.base import EmbeddingEngine
-from kodify.errors import BadRequestError, ConflictError
+from kodify.errors import BadRequestError, ConflictError, KodifyError, UnavailableError
 from kodify.retrieval import reading, terms
-from kodify.retrieval.base import EVERYWHERE, About, Held, Passage, Point, SkippedError, Where
+from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Passage, Point, SkippedError, Where
 from kodify.retrieval.fusion import fuse
+from kodify.retrieval.links import link
 from kodify.retrieval.store import Store, payload_of, point_id
 from kodify.retrieval.syntax import GRAMMARS
 
@@ -69,7 +70,16 @@ class Library:
         self._threads.shutdown(wait=False)
 
     async def names(self) -> list[str]:
-        return await self._in_thread(self._store.names)
+        return await self._in_thread(self._store.names) if self._store.may_have_any else []
+
+    def can_search(self, about: About) -> bool:
+        """By meaning: the model that it was made for embeds, or will when it has started."""
+        try:
+            return about.model in self._embedder(self.entry.model).facts.names
+        except UnavailableError:
+            return True
+        except KodifyError:
+            return False
 
     async def about(self, name: str, *, fresh: bool = False) -> About:
         """Raises NotFoundError."""
@@ -84,10 +94,9 @@ class Library:
         if self._repositories is None or now - self._repositories_at > REPOSITORIES_EVERY_S:
             self._repositories_at = now
             found = {}
-            if self._store.may_have_any:
-                for name in await self.names():
-                    if (known := (await self.about(name, fresh=True)).repository) is not None:
-                        found[known] = name
+            for name in await self.names():
+                if (known := (await self.about(name, fresh=True)).repository) is not None:
+                    found[known] = name
             self._repositories = found
         return self._repositories.get(repository)
 
@@ -120,7 +129,7 @@ class Library:
     async def count(self, name: str) -> int:
         return await self._in_thread(lambda: self._store.count(name))
 
-    async def put(self, name: str, path: str, data: bytes, commit: str | None = None) -> Put:
+    async def put(self, name: str, path: str, data: bytes, origin: Origin = NOWHERE) -> Put:
         """In place of what there was of the document. One that is skipped is remembered with the reason.
 
         Raises ConflictError where the collection was made for another model.
@@ -152,7 +161,7 @@ class Library:
                     point_id(path, number),
                     payload_of(
                         path, number, len(pieces), hashed, document.language,
-                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, commit=commit,
+                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, **_told(origin),
                     ),
                     vectors[number],
                     weights[number],
@@ -196,22 +205,22 @@ class Library:
                     vectors[about.model] = (await self._embed(engine, [self.entry.query_prefix + query]))[0]
                 vector = vectors[about.model]
             asked = terms.asked(query) if by != "meaning" else {}
-            found += await self._in_thread(lambda: self._search(name, vector, asked, k, threshold, where))  # noqa: B023 - awaited here
+            found += await self._in_thread(lambda: self._search(about, vector, asked, k, threshold, where))  # noqa: B023 - awaited here
         found.sort(key=lambda passage: (-passage.score, passage.path, passage.start))
         return found[:k]
 
     def _search(
-        self, name: str, vector: Any, asked: dict[int, float], k: int, threshold: float, where: Where
+        self, about: About, vector: Any, asked: dict[int, float], k: int, threshold: float, where: Where
     ) -> list[Passage]:
         """Blocks."""
-        by_meaning, by_words = self._store.search(name, vector, asked, max(CANDIDATES, k), where)
+        by_meaning, by_words = self._store.search(about.name, vector, asked, max(CANDIDATES, k), where)
         fused = fuse(by_meaning, by_words)
         found: list[Passage] = []
         at, step = 0, 2 * k
         while len(found) < k and at < len(fused):  # what is below the threshold makes room for the next
             some = fused[at : at + step]
             at += step
-            fetched = self._store.fetch(name, [one for one, _ in some])
+            fetched = self._store.fetch(about.name, [one for one, _ in some])
             for one, score in some:
                 if one not in fetched:
                     continue
@@ -219,7 +228,7 @@ class Library:
                 relevance = _relevance(vector, own)
                 if vector is not None and threshold and relevance <= threshold:
                     continue
-                found.append(_passage(name, payload, relevance, score))
+                found.append(_passage(about, payload, relevance, score, self.entry.links))
         return found[:k]
 
     async def _write(self, name: str, path: str, points: list[Point]) -> None:
@@ -236,7 +245,8 @@ class Library:
         if about.model not in engine.facts.names:
             raise ConflictError(
                 f"The collection {about.name} was made for the model {about.model}, and {engine.facts.names[0]} embeds "
-                "now: make it anew."
+                "now: make it anew.",
+                param="collection",
             )
         return engine
 
@@ -270,16 +280,28 @@ def _relevance(vector: Any, own: Any) -> float:
     return min(1.0, max(0.0, (1 + float(vector @ own)) / 2))
 
 
-def _passage(name: str, payload: dict[str, Any], relevance: float, score: float) -> Passage:
+def _told(origin: Origin) -> dict[str, str]:
+    told = {"commit": origin.commit, "repository": origin.repository, "origin": origin.path}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _passage(
+    about: About, payload: dict[str, Any], relevance: float, score: float, links: Mapping[str, str]
+) -> Passage:
+    origin = Origin(payload.get("commit"), payload.get("repository"), payload.get("origin"))
+    if origin.path is None:
+        origin = replace(origin, repository=about.repository, path=payload["path"])
+    language, start, end = payload.get("language", ""), payload.get("start", 0), payload.get("end", 0)
     return Passage(
-        name,
+        about.name,
         payload["path"],
-        payload.get("start", 0),
-        payload.get("end", 0),
+        start,
+        end,
         payload.get("title", ""),
-        payload.get("language", ""),
+        language,
         payload.get("text", ""),
         relevance,
         score,
-        payload.get("commit"),
+        origin.commit,
+        link(links, origin, language, start, end),
     )

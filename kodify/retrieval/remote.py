@@ -17,7 +17,7 @@ from kodify.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from kodify.retrieval.base import Held
+from kodify.retrieval.base import Held, Origin
 from kodify.retrieval.library import Put
 from kodify.retrieval.walking import Checkout
 
@@ -58,8 +58,9 @@ class RemoteCollection:
         data = (await self._ask("GET", f"{self._path}/documents"))["data"]
         return {one["path"]: Held(one["digest"], one["pieces"], one["skipped"]) for one in data}
 
-    async def put(self, path: str, data: bytes, commit: str | None) -> Put:
-        query = {"commit": commit} if commit is not None else {}
+    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
+        known = {"commit": origin.commit, "repository": origin.repository, "origin": origin.path}
+        query = {name: value for name, value in known.items() if value is not None}
         told = await self._ask("PUT", f"{self._path}/documents/{quote(path)}", content=data, params=query)
         return Put(told["pieces"], told["skipped"])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kodify.errors import KodifyError
-from kodify.retrieval.base import Held
+from kodify.retrieval.base import Held, Origin
 from kodify.retrieval.library import Put, digest
 from kodify.retrieval.walking import Checkout, Found, walk
 
@@ -24,7 +24,7 @@ class Target(Protocol):
 
     async def held(self) -> dict[str, Held]: ...
 
-    async def put(self, path: str, data: bytes, commit: str | None) -> Put: ...
+    async def put(self, path: str, data: bytes, origin: Origin) -> Put: ...
 
     async def remove(self, path: str) -> None: ...
 
@@ -63,7 +63,8 @@ async def sync(
         nonlocal done
         for one in waiting:
             told(done, len(found), one.path)
-            await _one(one, held.get(one.path), checkout.commit, target, report)
+            origin = checkout.origin(one.path.removeprefix(above))
+            await _one(one, held.get(one.path), origin, target, report)
             done += 1
 
     try:
@@ -82,7 +83,7 @@ async def sync(
     return report
 
 
-async def _one(found: Found, held: Held | None, commit: str | None, target: Target, report: Report) -> None:
+async def _one(found: Found, held: Held | None, origin: Origin, target: Target, report: Report) -> None:
     if found.refused is not None:
         report.skipped[found.path] = found.refused
         return
@@ -97,7 +98,7 @@ async def _one(found: Found, held: Held | None, commit: str | None, target: Targ
         report.unchanged += 1
         return
     try:
-        put = await target.put(found.path, data, commit)
+        put = await target.put(found.path, data, origin)
     except KodifyError as error:
         if error.status in (401, 403, 404, 409):
             raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from kodify.retrieval.base import NOWHERE, Origin
 from kodify.retrieval.reading import MOST_BYTES, refusal
 
 NEVER = frozenset({".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".mypy_cache", ".ruff_cache"})
@@ -27,10 +28,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What git knows of a folder."""
+    """What git knows of a folder. `place`: of the folder in its repository; `files`: those in it, by their paths from
+    the folder on, that are as the commit has them."""
 
     repository: str | None = None
     commit: str | None = None
+    place: str = ""
+    files: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def origin(self, path: str) -> Origin:
+        return Origin(self.commit, self.repository, self.place + path) if path in self.files else NOWHERE
 
 
 def walk(root: Path, most_bytes: int = MOST_BYTES) -> Iterator[Found]:
@@ -88,17 +95,25 @@ def _ignored(specs: list[tuple[str, GitIgnoreSpec]], path: str) -> bool:
 
 
 def checkout_of(root: Path) -> Checkout:
-    """The remote's address, without a password in it, and the commit."""
+    """The remote's address, without a password in it, the commit, and what is as it has it."""
     folder = root if root.is_dir() else root.parent
     if _git(folder, "rev-parse", "--is-inside-work-tree") is None:
         return Checkout()
-    return Checkout(repository_name(_git(folder, "config", "remote.origin.url")), _git(folder, "rev-parse", "HEAD"))
+    commit = _git(folder, "rev-parse", "HEAD")
+    files: set[str] = set()
+    if commit is not None and (known := _git(folder, "ls-files", "-z")) is not None:
+        changed = _git(folder, "diff", "--name-only", "--relative", "--no-ext-diff", "-z", "HEAD", "--", ".")
+        files = {*known.split("\0")} - {*(changed or "").split("\0"), ""}
+    place = _git(folder, "rev-parse", "--show-prefix") or ""
+    return Checkout(repository_name(_git(folder, "config", "remote.origin.url")), commit, place, frozenset(files))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=GIT_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

@@ -33,10 +33,17 @@ def test_administrators_fill_and_users_search(people: People) -> None:
         1, 1, {"x.bin": "no text"}, 0, "c0ffee",
     )  # fmt: skip
     (found,) = reader.post(f"{path}/search", json={"query": "sweet pears"}).json()["data"]
+    assert found["url"] is None  # nothing is known of a server called host
+    where = {"commit": "c0ffee1", "repository": "github.com/team/p", "origin": "lib/c.md"}
+    assert admin.put(f"{path}/documents/c.md", content=b"Iron is hard.", params=where).status_code == 200
+    (iron,) = reader.post(f"{path}/search", json={"query": "hard iron", "k": 1}).json()["data"]
+    assert iron["url"] == "https://github.com/team/p/blob/c0ffee1/lib/c.md?plain=1#L1-L1"
+    assert admin.delete(f"{path}/documents/c.md").status_code == 204
     assert (found["path"], found["title"], found["start_line"], found["text"], found["commit"]) == (
         "docs/a b.md", "Pears", 1, "# Pears\n\nPears are sweet.", "c0ffee",
     )  # fmt: skip
-    assert [one["name"] for one in reader.get("/api/v1/collections").json()["data"]] == ["open"]
+    listed = reader.get("/api/v1/collections").json()["data"]
+    assert [(one["name"], one["title"], one["searchable"]) for one in listed] == [("open", "For everyone", True)]
     assert admin.delete(f"{path}/documents/docs/a b.md").status_code == 204
     assert list(admin.get(f"{path}/documents").json()["data"][0]) == ["path", "digest", "pieces", "skipped"]
     assert admin.delete(path).status_code == 204
@@ -51,6 +58,8 @@ def test_administrators_fill_and_users_search(people: People) -> None:
     assert [one for one in noted if one[0] != "create"] == [
         ("delete collection", "open", None),
         ("remove", "open", "docs/a b.md"),
+        ("remove", "open", "c.md"),
+        ("upload", "open", "c.md"),
         ("fill collection", "open", "host/team/p c0ffee"),
         ("upload", "open", "x.bin"),
         ("upload", "open", "docs/a b.md"),

@@ -38,7 +38,7 @@ def test_passages_go_into_the_prompt_and_sources_into_the_answer(served: conftes
     with served.client() as client:
         answer = client.post(PATH, json=ASK).json()
     assert [one["path"] for one in answer["sources"]] == ["a.md", "b.md"]
-    told = {"collection", "path", "start_line", "end_line", "title", "language", "commit", "score", "relevance"}
+    told = {"collection", "path", "start_line", "end_line", "title", "language", "commit", "url", "score", "relevance"}
     assert answer["sources"][0].keys() == told
     said = prompt(served)
     assert said.startswith("Be brief.\n")

@@ -45,7 +45,10 @@ def test_its_answers_rest_on_the_collection(served: conftest.Served) -> None:
         assert [one["path"] for one in told["generated"]["sources"]] == ["a.md"]
         assert "Pears are sweet." in prompt(served)
         assert prompt(served).endswith("The question:\nAre pears sweet?")
+        assert told["generating"]["sources"] == told["generated"]["sources"]
         kept = history(client, chat_id)["messages"]
+        assert kept[1]["sources"] == told["generated"]["sources"]
+        assert kept[1]["sources"][0]["text"] == "# Pears\n\nPears are sweet."
         assert [one.get("sources", [{}])[0].get("path") for one in kept] == [None, "a.md"]
         assert kept[0]["content"] == "Are pears sweet?"  # the passages are the prompt's alone
 

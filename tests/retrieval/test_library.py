@@ -11,7 +11,7 @@ from qdrant_client import models
 from kodify.config_file import RetrievalEntry
 from kodify.engine.scripted import WordEmbedder
 from kodify.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
-from kodify.retrieval.base import Where
+from kodify.retrieval.base import Origin, Where
 from kodify.retrieval.library import Library
 from kodify.retrieval.store import Store
 
@@ -31,7 +31,7 @@ class Reader:
 
 async def test_what_is_put_is_found_with_its_place(library: Library) -> None:
     await library.make("code")
-    put = await library.put("code", "lib/http.py", CODE, "c0ffee")
+    put = await library.put("code", "lib/http.py", CODE, Origin("c0ffee"))
     assert put.skipped is None
     assert put.pieces == await library.count("code")
     found = await library.search(["code"], "parse a header into parameters", k=1)

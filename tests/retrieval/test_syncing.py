@@ -15,7 +15,7 @@ import pytest
 from kodify.config_file import RetrievalEntry
 from kodify.engine.scripted import WordEmbedder
 from kodify.errors import UnavailableError
-from kodify.retrieval.base import Held
+from kodify.retrieval.base import NOWHERE, Held, Origin
 from kodify.retrieval.library import Library, Put
 from kodify.retrieval.store import Store
 from kodify.retrieval.syncing import Report, sync
@@ -34,8 +34,8 @@ class Target:
     async def held(self) -> dict[str, Held]:
         return await self._library.held(self._name)
 
-    async def put(self, path: str, data: bytes, commit: str | None) -> Put:
-        return await self._library.put(self._name, path, data, commit)
+    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
+        return await self._library.put(self._name, path, data, origin)
 
     async def remove(self, path: str) -> None:
         await self._library.remove(self._name, path)
@@ -207,6 +207,17 @@ def test_what_git_knows(tmp_path: Path) -> None:
     git("remote", "add", "origin", "https://user:secret@git.example.ru/team/project.git")
     git("commit", "-q", "--allow-empty", "-m", "first")
     assert checkout_of(tmp_path) == Checkout("git.example.ru/team/project", git("rev-parse", "HEAD").strip())
+    (tmp_path / "src").mkdir()
+    for name in ("same ы.py", "changed.py"):
+        (tmp_path / "src" / name).write_text("a = 1\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "second")
+    (tmp_path / "src" / "changed.py").write_text("a = 2\n")
+    (tmp_path / "src" / "new.py").write_text("a = 1\n")
+    found, commit = checkout_of(tmp_path / "src"), git("rev-parse", "HEAD").strip()
+    assert found.origin("same ы.py") == Origin(commit, "git.example.ru/team/project", "src/same ы.py")
+    assert found.origin("changed.py") == found.origin("new.py") == NOWHERE
+    assert checkout_of(tmp_path / "src" / "same ы.py").origin("same ы.py").path == "src/same ы.py"
 
 
 @pytest.mark.parametrize(
