@@ -58,11 +58,6 @@ class ChatsTables(Schema):
     chat: type[ChatFields]
     message: type[ChatMessageFields]
 
-    @property
-    def channel(self) -> str:
-        """Of NOTIFY, where replicas tell each other what happens to chats."""
-        return f"kodify_{self.schema or 'public'}_{self.name}"[:63]
-
 
 @cache
 def chats_tables(qualified_name: str) -> ChatsTables:

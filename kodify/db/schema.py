@@ -27,5 +27,10 @@ class Schema:
         return f"{self.schema}.{self.name}" if self.schema else self.name
 
     @property
+    def channel(self) -> str:
+        """Of NOTIFY, where replicas tell each other what has changed in the tables."""
+        return f"kodify_{self.schema or 'public'}_{self.name}"[:63]
+
+    @property
     def script_location(self) -> Path:
         return MIGRATIONS / self.scripts

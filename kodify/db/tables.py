@@ -69,11 +69,6 @@ class UsersTables(Schema):
     audit: type[AuditFields]
     counter: type[CounterFields]
 
-    @property
-    def channel(self) -> str:
-        """Of NOTIFY, where a change to users is told to every replica."""
-        return f"kodify_{self.schema or 'public'}_{self.name}"[:63]
-
 
 @cache
 def users_tables(qualified_name: str) -> UsersTables:
