@@ -14,19 +14,27 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from kodify import __version__
-from kodify.api import cookies
+from kodify.api import cookies, errors
 from kodify.api.body import read_json
 from kodify.api.cookies import Session, SignOnState
 from kodify.api.shapes import read
 from kodify.api.users import administration
 from kodify.auth import AuthMethod, CodeFlow, DummyAuth, Principal, UsersAuth
 from kodify.auth.administration import normal
-from kodify.errors import BadRequestError, ForbiddenError, KodifyError, NotFoundError, UnauthorizedError
+from kodify.errors import (
+    BadRequestError,
+    ForbiddenError,
+    KodifyError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from kodify.protocol.pages import SignIn
 
 log = logging.getLogger(__name__)
 
 FAILED = "/?sign_on=failed"
+STILL_WORKS = "This browser is signed out, but its token can't be revoked now: it works until it expires."
 DAY_S = 86_400
 
 
@@ -62,12 +70,17 @@ async def create(request: Request) -> Response:
 
 
 async def end(request: Request) -> Response:
-    """Sign out. A token that the sign-in made works no longer."""
+    """Sign out. A token that the sign-in made works no longer; where that can't be written down now, the browser
+    forgets it all the same."""
     answer = Response(status_code=204)
     found = cookies.session(request.scope)
     if found is not None:
+        try:
+            await _revoke(request, found)
+        except UnavailableError:
+            log.warning("a session's token could not be revoked: the database is away")
+            answer = errors.response(UnavailableError(STILL_WORKS, retry_after_s=None))
         cookies.drop(answer, cookies.SESSION)
-        await _revoke(request, found)
     return answer
 
 

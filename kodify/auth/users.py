@@ -107,9 +107,12 @@ class UsersAuth:
 
     @contextlib.asynccontextmanager
     async def queries(self) -> AsyncIterator[UserQueries]:
-        """One transaction."""
+        """One transaction. What it changes counts here at once, on other replicas when they are told."""
         async with self.database.session() as session:
-            yield UserQueries(session, self.tables)
+            queries = UserQueries(session, self.tables)
+            yield queries
+        if queries.changed:
+            self.cache.forget()
 
     async def signed_on(self, queries: UserQueries, identity: Identity) -> Holder:
         """Raises UnauthorizedError where they may not use Kodify."""

@@ -35,6 +35,7 @@ class UserQueries:
         self._session = session
         self._user, self._token, self._audit = tables.user, tables.token, tables.audit
         self._channel = tables.channel
+        self.changed = False  # whether something that replicas know of users has
 
     async def holder(self, digest: bytes) -> Holder | None:
         user, token = self._user, self._token
@@ -184,6 +185,7 @@ class UserQueries:
 
     async def tell_replicas(self) -> None:
         """With the commit, every replica forgets what it knows of users."""
+        self.changed = True
         await self._session.exec(text("SELECT pg_notify(:channel, '')").bindparams(channel=self._channel))  # type: ignore[call-overload]
 
     async def _run(self, statement: Any) -> int:

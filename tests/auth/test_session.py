@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 
 from kodify import verdicts
 from kodify.api import cookies, session
+from kodify.errors import UnavailableError
 from kodify.settings import Settings
 from tests.api.test_errors import assert_error
 from tests.auth.test_sign_on import CLIENT, Provider, provider
@@ -85,6 +86,21 @@ def test_a_password_signs_in_and_signing_out_ends_the_token(company: Company) ->
             left = client.delete("/session", headers=PAGE)
             assert left.status_code == 204 and "kodify_session" not in client.cookies
             assert_error(by_token.get("/users/me"), 401, "UnauthorizedError")
+        assert shown(client)["signed_in"] is False
+
+
+def test_a_browser_is_signed_out_while_the_database_is_away(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    with company.client() as client:
+        client.post("/session", json=PASSWORD_IN, headers=PAGE)
+        with monkeypatch.context() as away:
+
+            async def revoke(user_id: int, token_id: int) -> None:
+                raise UnavailableError()
+
+            away.setattr(company.served.app.state.administration, "revoke", revoke)
+            left = client.delete("/session", headers=PAGE)
+        assert_error(left, 503, "ServiceUnavailableError")
+        assert "signed out" in left.json()["message"] and "kodify_session" not in client.cookies
         assert shown(client)["signed_in"] is False
 
 

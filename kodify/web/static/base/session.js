@@ -41,7 +41,11 @@ export function whenSignedInAgain(follower) {
 }
 
 export async function signOut() {
-  await api("DELETE", "/session");
+  try {
+    await api("DELETE", "/session");
+  } catch (error) {
+    if (error.status !== 503) throw error; // with a 503 the cookie is gone too
+  }
   leave();
 }
 
