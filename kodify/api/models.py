@@ -17,7 +17,7 @@ from kodify.protocol import openai
 
 
 async def show(request: Request) -> Response:
-    found = [served.facts for served in ready_engines(request).running]
+    found = [(served.facts, served.task) for served in ready_engines(request).running]
     return Response(orjson.dumps(openai.models(found)), media_type="application/json")
 
 

@@ -77,10 +77,10 @@ class ChatQueries:
         ).all()
 
     async def measure(self, chat_id: UUID) -> int:
-        """How many bytes were said in a chat, code that actions were done to included."""
+        """How many bytes were said in a chat, code that actions were done to and sources included."""
         message = self._message
-        code = func.coalesce(func.octet_length(cast(col(message.action), Text)), 0)
-        size = func.sum(func.octet_length(col(message.content)) + code)
+        more = [func.coalesce(func.octet_length(cast(one, Text)), 0) for one in (message.action, message.sources)]
+        size = func.sum(func.octet_length(col(message.content)) + more[0] + more[1])
         found = (await self._session.exec(select(size).where(col(message.chat_id) == chat_id))).one()
         return int(found or 0)
 

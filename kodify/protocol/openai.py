@@ -88,11 +88,12 @@ def tool_call_deltas(calls: Sequence[ToolCallDelta]) -> list[dict[str, Any]]:
     return shown
 
 
-def models(engines: Sequence[EngineFacts]) -> dict[str, Any]:
-    return {"object": "list", "data": [model(name, facts) for facts in engines for name in facts.names]}
+def models(engines: Sequence[tuple[EngineFacts, str]]) -> dict[str, Any]:
+    return {"object": "list", "data": [model(name, facts, task) for facts, task in engines for name in facts.names]}
 
 
-def model(name: str, facts: EngineFacts) -> dict[str, Any]:
+def model(name: str, facts: EngineFacts, task: str = "generate") -> dict[str, Any]:
+    """`task`: generate or embed, which OpenAI's list does not tell."""
     permission = {
         "id": f"modelperm-{name}",
         "object": "model_permission",
@@ -114,6 +115,7 @@ def model(name: str, facts: EngineFacts) -> dict[str, Any]:
         "owned_by": "kodify",
         "root": facts.path,
         "parent": facts.parent,
+        "task": task,
         "max_model_len": facts.context_tokens,
         "permission": [permission],
     }

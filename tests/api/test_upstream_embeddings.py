@@ -164,7 +164,8 @@ def test_one_kodify_behind_another(settings: Settings, front: Front) -> None:
                 assert client.post(PATH, json=body).json() == directly.post(PATH, json=body).json()
             refused = client.post(PATH, json={**ASK, "model": "other"})
             assert (refused.status_code, refused.json()["param"]) == (404, "model")
-            assert [one["id"] for one in client.get("/v1/models").json()["data"]] == ["small", "large"]
+            told = client.get("/v1/models").json()["data"]
+            assert [(one["id"], one["task"]) for one in told] == [("small", "embed"), ("large", "embed")]
     assert [len(embedder.asked) for embedder in embedders] == [4, 2]
 
 

@@ -56,13 +56,13 @@ def visits(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visits]
 
 
 @pytest.fixture(scope="package")
-def bare_settings() -> Iterator[Settings]:
-    """The defaults: nothing of this machine's environment or .env gets in."""
+def bare_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The defaults: nothing of this machine's environment, .env or data gets in."""
     with pytest.MonkeyPatch.context() as patch:
         for field in Settings.model_fields.values():
             if field.alias:
                 patch.delenv(field.alias, raising=False)
-        yield Settings(_env_file=None)
+        yield Settings(_env_file=None, DATA_PATH=str(tmp_path_factory.mktemp("data")))
 
 
 def with_variables(settings: Settings, variables: dict[str, Any]) -> Settings:

@@ -13,7 +13,7 @@ from kodify.retrieval import syncing
 from kodify.retrieval.remote import RemoteCollection
 from kodify.retrieval.walking import Checkout
 from tests.api.test_errors import assert_error
-from tests.retrieval.conftest import People, Start
+from tests.retrieval.conftest import People, Start, fill
 
 
 def test_administrators_fill_and_users_search(people: People) -> None:
@@ -65,6 +65,27 @@ def test_administrators_fill_and_users_search(people: People) -> None:
         ("upload", "open", "docs/a b.md"),
         ("make collection", "open", "for scripted-embedder"),
     ]
+
+
+def test_looking_for_collections_makes_none(start: Start) -> None:
+    """Nothing is opened either, that `kodify index` would find locked."""
+    served = start()
+    with served.client() as client:
+        assert client.get("/api/v1/collections").json() == {"data": []}
+    assert not (Path(served.app.state.settings.data_path) / "qdrant").exists()
+
+
+def test_a_collection_for_another_model_is_told(start: Start) -> None:
+    served = start()
+    fill(served, "notes", {"a.md": "Pears are sweet."})
+    embedder = served.app.state.engines.all[1].engine
+    embedder.names = ("another-model",)
+    with served.client() as client:
+        assert [one["searchable"] for one in client.get("/api/v1/collections").json()["data"]] == [False]
+        asked = {"retrieval": {"collection": "notes"}, "messages": [{"role": "user", "content": "pears"}]}
+        answer = client.post("/v1/chat/completions", json=asked)
+    assert_error(answer, 409, "ConflictError")
+    assert answer.json()["param"] == "collection"
 
 
 @pytest.mark.parametrize(

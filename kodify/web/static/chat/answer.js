@@ -6,6 +6,7 @@ import { findAll, h, icon, iconButton } from "../base/dom.js";
 import { t } from "../base/texts.js";
 import { diffView } from "./diff.js";
 import { rendered } from "./rendered.js";
+import { Sources } from "./sources.js";
 import { Tail } from "./tail.js";
 
 const LONG = 20_000; // characters
@@ -30,8 +31,9 @@ export class Answer {
     this.text = h("div.text", {}, this.settled, this.waiting, this.tail.element);
     this.model = h("small", {}, model ?? "");
     this.name = h("span");
+    this.sources = new Sources();
     this.after = h("div");
-    this.element = h("article.message.assistant.generating", {}, h("header", {}, icon("mark"), this.name, this.model), this.text, this.after);
+    this.element = h("article.message.assistant.generating", {}, h("header", {}, icon("mark"), this.name, this.model), this.text, this.sources.element, this.after);
     this.element.querySelector("svg").classList.add("mark");
     this.showAfter();
   }
@@ -59,6 +61,13 @@ export class Answer {
     if (content.length > this.content.length) this.add({ message: content, offset: 0 });
   }
 
+  /** What was found for the question; undefined where nothing is told of it. */
+  restOn(sources) {
+    if (sources === undefined) return;
+    this.sources.set(sources);
+    this.onGrown();
+  }
+
   paint() {
     this.frame = 0;
     if (this.parts.length) this.settled.append(...this.parts.map(rendered));
@@ -75,6 +84,7 @@ export class Answer {
     const complaint = told.complaint ?? told.action?.complaint ?? ""; // the socket's word, or history's: why no diff
     Object.assign(this, { status, content, reason, tokens, diff, complaint, error: error ?? "" });
     if (model) this.model.textContent = model;
+    this.restOn(told.sources);
     this.element.classList.remove("generating");
     this.waiting.remove();
     this.complete(html);
@@ -134,6 +144,7 @@ export class Answer {
 
   translate() {
     this.showAfter();
+    this.sources.show();
     for (const button of findAll("[data-label]", this.settled)) {
       button.title = t(button.dataset.label);
       button.setAttribute("aria-label", button.title);

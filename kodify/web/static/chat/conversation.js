@@ -146,9 +146,10 @@ export class Conversation {
     if (this.id) this.about = { ...this.about, ...(await api("PATCH", this.path, what)) };
   }
 
-  begin(answerId) {
-    if (this.thread.find(answerId)) return;
-    this.thread.addAnswer({ id: answerId, model: this.about?.settings?.model });
+  begin(answerId, sources) {
+    const here = this.thread.find(answerId);
+    if (here) return here.restOn(sources);
+    this.thread.addAnswer({ id: answerId, model: this.about?.settings?.model }).restOn(sources);
     announce(t("chat.answering"));
   }
 
@@ -156,7 +157,7 @@ export class Conversation {
   take(event) {
     const answer = event.answer_id && this.thread.find(event.answer_id);
     if (event.status === "message") this.hear(event);
-    else if (event.status === "generating") this.begin(event.answer_id);
+    else if (event.status === "generating") this.begin(event.answer_id, event.sources);
     else if (event.status === "delta") {
       if (!answer) this.begin(event.answer_id);
       const grown = answer || this.thread.find(event.answer_id);

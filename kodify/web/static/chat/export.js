@@ -3,6 +3,8 @@
 import { api } from "../base/api.js";
 import { save } from "../base/clipboard.js";
 import { t } from "../base/texts.js";
+import { collectionTitle } from "./collections.js";
+import { linkOf, placeOf } from "./sources.js";
 
 export async function saveAs(kind, id) {
   const history = await api("GET", `/api/v1/chat/${encodeURIComponent(id)}/history`);
@@ -17,9 +19,35 @@ function markdown({ title, created_at: made, settings, messages }) {
   return `${[head[0], head.slice(1).join(" · "), ...parts].filter(Boolean).join("\n\n")}\n`;
 }
 
-function said({ content, diff, error }) {
-  const fence = "`".repeat(Math.max(3, ...[...(diff ?? "").matchAll(/`+/g)].map(([run]) => run.length + 1)));
-  return [content.trim(), diff && `${fence}diff\n${diff.trimEnd()}\n${fence}`, error && `> ${error}`].filter(Boolean).join("\n\n");
+function said({ content, diff, error, sources }) {
+  const fence = "`".repeat(Math.max(3, longestRun(diff ?? "") + 1));
+  const changes = diff && `${fence}diff\n${diff.trimEnd()}\n${fence}`;
+  return [content.trim(), rests(sources), changes, error && `> ${error}`].filter(Boolean).join("\n\n");
+}
+
+function rests(sources) {
+  if (!sources?.length) return "";
+  return `**${t("chat.sources")}**\n\n${sources.map((source, at) => `${at + 1}. ${cited(source)}`).join("\n")}`;
+}
+
+/** Whatever its path and title are, they are only text. */
+function cited(source) {
+  const name = asCode(source.path);
+  const url = linkOf(source);
+  const facts = [placeOf(source), source.title, collectionTitle(source.collection)].filter(Boolean).map(plain);
+  return [url && !/[<>\s]/.test(url) ? `[${name}](<${url}>)` : name, ...facts].join(" · ");
+}
+
+const longestRun = (text) => Math.max(0, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
+
+const oneLine = (text) => text.replace(/\s+/g, " ").trim();
+
+const plain = (text) => oneLine(text).replace(/[\\`*_[\]<>&#~|!]/g, "\\$&");
+
+function asCode(text) {
+  const fence = "`".repeat(longestRun(text) + 1);
+  const space = fence.length > 1 ? " " : "";
+  return `${fence}${space}${oneLine(text)}${space}${fence}`;
 }
 
 function moment(time) {

@@ -10,6 +10,7 @@ import { requireSession, signOut, whenSignedInAgain } from "../base/session.js";
 import { onLanguage, t } from "../base/texts.js";
 import { actionTitle } from "./actions.js";
 import { Chats } from "./chats.js";
+import { collectionTitle } from "./collections.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { Expiry } from "./expiry.js";
@@ -21,7 +22,10 @@ import { Thread } from "./thread.js";
 
 let session = null;
 const side = new Side();
-const settings = new Settings((chosen) => conversation.change(chosen).catch(showProblem));
+const settings = new Settings({
+  onChanged: (chosen) => conversation.change(chosen).catch(showProblem),
+  onKnown: () => thread.translate(),
+});
 const thread = new Thread({ onEdit: (message) => composer.beginEditing(message), onAgain: () => answerAgain() });
 const expiry = new Expiry(() => conversation.sync());
 const chats = new Chats({ onDeleted: (id) => id === conversation.id && go(""), onRenamed: () => showAbout() });
@@ -29,6 +33,7 @@ const composer = new Composer({ onSend: send, onAct: act, onStop: stop, onEditLa
 const conversation = new Conversation(thread, {
   created: (id) => {
     history.pushState(null, "", `#${id}`);
+    settings.begin();
     chats.select(id);
   },
   changed: () => {
@@ -83,10 +88,23 @@ async function send(question) {
     chats.changed().then(showAbout);
     return true;
   } catch (error) {
-    if (error.status === 409) notify(t("chat.busy"), { bad: true });
-    else showProblem(error, () => composer.send());
+    refuse(error, () => composer.send());
     return false;
   }
+}
+
+/** Tells why what was asked was refused. `again` asks it once more. */
+async function refuse(error, again) {
+  const { collections } = settings;
+  const mayBeTheirs = [404, 409].includes(error.status) && collections.names.length > 0;
+  if (mayBeTheirs) await collections.load();
+  const { lost } = collections;
+  if (mayBeTheirs && lost.length) {
+    const names = lost.map(collectionTitle).join(", ");
+    const run = () => (settings.drawWithout(lost), settings.tell().then(again));
+    notify(t("chat.collections_lost", { names }), { bad: true, act: { label: t("chat.go_on_without"), run } });
+  } else if (error.status === 409) notify(t("chat.busy"), { bad: true });
+  else showProblem(error, again);
 }
 
 function act(name, file, instructions) {
@@ -100,7 +118,7 @@ function stop() {
 }
 
 function answerAgain() {
-  if (!conversation.isBusy) conversation.again().catch((error) => showProblem(error, answerAgain));
+  if (!conversation.isBusy) conversation.again().catch((error) => refuse(error, answerAgain));
 }
 
 function editLast() {

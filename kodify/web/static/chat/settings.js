@@ -1,22 +1,31 @@
-// How answers are made: the model, the reader's level, the system prompt and the sampling. Kept for the next chats.
+// How answers are made: the model, the reader's level, the system prompt, the sampling, what they are drawn from. Kept for
+// the next chats.
 
 import { api } from "../base/api.js";
 import { find, findAll, h } from "../base/dom.js";
 import { language, onLanguage, t } from "../base/texts.js";
+import { Collections } from "./collections.js";
 
 const KEPT = "kodify.settings";
 const DIALS = { temperature: 1, top_p: 1 }; // where a dial stands while the model's default holds
-const NAMES = ["model", "level", "system", "temperature", "top_p", "max_tokens"];
+const NAMES = ["model", "level", "system", "temperature", "top_p", "max_tokens", "retrieval"];
 
 export class Settings {
-  /** `onChanged(settings)`: the person has chosen otherwise. */
-  constructor(onChanged) {
-    this.onChanged = onChanged;
+  /** `onChanged(settings)`: the person has chosen otherwise. `onKnown()`: it is known which collections there are. */
+  constructor({ onChanged, onKnown }) {
+    Object.assign(this, { onChanged, onKnown });
     this.dialog = find("#settings");
     this.model = find("#model");
     this.level = find("#level");
     this.chosen = kept();
-    find("#settings-open").addEventListener("click", () => this.dialog.showModal());
+    this.isForNew = true; // no chat is open
+    this.collections = new Collections({
+      onChosen: (names) => this.drawFrom(names),
+      onDropped: () => (this.drawFrom([]), this.tell()),
+      onKnown: () => (this.forget(), this.onKnown()),
+    });
+    find("#settings-open").addEventListener("click", () => this.open());
+    find("#drawn-open").addEventListener("click", () => (this.open(), this.collections.focus()));
     find("#settings-reset").addEventListener("click", () => this.reset());
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
     this.dialog.addEventListener("input", (event) => this.take(event.target));
@@ -26,10 +35,16 @@ export class Settings {
     this.show();
   }
 
+  open() {
+    this.dialog.showModal();
+    this.collections.load(); // there may be others by now
+  }
+
   /** The models that can chat. Raises ApiError. */
   async load() {
+    this.collections.load();
     const { data } = await api("GET", "/v1/models");
-    const names = data.map((model) => model.id);
+    const names = data.filter((model) => model.task === "generate").map((model) => model.id);
     if (!names.includes(this.chosen.model)) this.chosen.model = null;
     this.model.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     this.model.parentElement.hidden = names.length === 0;
@@ -43,12 +58,35 @@ export class Settings {
 
   /** Those of a chat that is opened. */
   adopt(settings) {
+    this.isForNew = false;
     this.chosen = Object.fromEntries(NAMES.map((name) => [name, settings?.[name] ?? null]));
     this.show();
   }
 
   forNewChat() {
     this.adopt(kept());
+    this.isForNew = true;
+    this.forget();
+  }
+
+  /** The chat that these are for has begun. */
+  begin() {
+    this.isForNew = false;
+  }
+
+  /** A chat that begins does not begin with what is gone. */
+  forget() {
+    if (this.isForNew && this.collections.lost.length) this.drawWithout(this.collections.lost);
+  }
+
+  drawFrom(names) {
+    const { retrieval } = this.chosen;
+    this.chosen.retrieval = names.length ? { ...retrieval, collection: names } : null;
+  }
+
+  drawWithout(names) {
+    this.drawFrom(this.collections.names.filter((name) => !names.includes(name)));
+    this.show();
   }
 
   take(field) {
@@ -63,16 +101,17 @@ export class Settings {
 
   tell() {
     localStorage.setItem(KEPT, JSON.stringify(this.chosen));
-    this.onChanged(this.value);
+    return this.onChanged(this.value);
   }
 
   reset() {
-    for (const name of ["system", ...Object.keys(DIALS), "max_tokens"]) this.chosen[name] = null;
+    for (const name of ["system", ...Object.keys(DIALS), "max_tokens", "retrieval"]) this.chosen[name] = null;
     this.show();
   }
 
   show() {
-    const { model, level, system, max_tokens: most } = this.chosen;
+    const { model, level, system, max_tokens: most, retrieval } = this.chosen;
+    this.collections.choose([retrieval?.collection ?? []].flat());
     if (model && ![...this.model.options].some((option) => option.value === model)) {
       this.model.append(h("option", { value: model }, model)); // a chat's own, which is served no more
     }

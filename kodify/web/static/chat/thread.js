@@ -13,7 +13,11 @@ export class Thread {
     this.follow = new Follow();
     this.actions = { onEdit, onAgain, onGrown: () => this.follow.keep() };
     this.messages = [];
-    onLanguage(() => this.messages.forEach((message) => message.translate()));
+    onLanguage(() => this.translate());
+  }
+
+  translate() {
+    for (const message of this.messages) message.translate();
   }
 
   get last() {
@@ -84,6 +88,7 @@ export class Thread {
   }
 
   refresh(message, told) {
+    if (message.role === "assistant") message.restOn(told.sources);
     if (message.role === "user") {
       if (message.content !== told.content) message.set(told);
     } else if (told.status === "generating") message.catchUp(told.content);
