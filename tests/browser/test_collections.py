@@ -252,7 +252,7 @@ def test_a_collection_that_is_gone_is_told_and_the_chat_goes_on(visits: Visits, 
     choose(page, "Our code", "Заметки")
     filled.drop("code")
     ask(page, "When are pears sweet?")  # in a chat that has not begun
-    notice = page.get_by_role("alert").filter(has_text="Can't be searched any more: code.")
+    notice = page.get_by_role("alert").filter(has_text="Can't be searched any more: Our code.")
     expect(notice).to_be_visible()
     expect(page.locator("#question")).to_have_value("When are pears sweet?")
     visits.shoot(page, "gone")
@@ -262,7 +262,7 @@ def test_a_collection_that_is_gone_is_told_and_the_chat_goes_on(visits: Visits, 
     expect(page.locator("#drawn-open")).to_have_text("Заметки и notes")
     filled.embedder.names = ("another-model",)  # the collection was made for the one before
     page.get_by_role("button", name="Answer again").click()
-    notice = page.get_by_role("alert").filter(has_text="Can't be searched any more: notes.")
+    notice = page.get_by_role("alert").filter(has_text="Can't be searched any more: Заметки и notes.")
     notice.get_by_role("button", name="Go on without").click()
     expect(page.locator(".sources")).to_be_hidden()
     finished(page)
@@ -322,6 +322,23 @@ def with_urls(history: dict[str, Any]) -> dict[str, Any]:
         for source in message.get("sources", []):
             source["url"] = "javascript:alert(1)"
     return history
+
+
+def test_long_names_stay_on_a_phone(visits: Visits, shop: Shop) -> None:
+    long = "a_very_long_name_" * 12
+    shop.fill("x" * 100, {f"{long}/{long}.py": (f"def {long}():\n    return 'pears'  # {long}\n", Origin())})
+    page = visits.open(shop.url, **{**PHONE, "viewport": {"width": 320, "height": 640}})
+    choose(page, "x" * 100)
+    ask(page, "Which pears?")
+    finished(page)
+    sources(page).get_by_role("button").first.click()
+    expect(page.locator(".sources pre")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('#scroll'))"
+    )
+    for button in ("#attach", "#settings-open", "#send", "#drawn-open", "#drawn-drop"):
+        expect(page.locator(button)).to_be_in_viewport(ratio=1)
 
 
 def test_many_sources_are_a_few_at_first(visits: Visits, shop: Shop) -> None:
