@@ -20,7 +20,8 @@ from kodify.retrieval import reading, terms
 from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Passage, Point, SkippedError, Where
 from kodify.retrieval.fusion import fuse
 from kodify.retrieval.links import link
-from kodify.retrieval.store import Store, payload_of, point_id
+from kodify.retrieval.points import payload_of, point_id
+from kodify.retrieval.store import Store
 from kodify.retrieval.syntax import GRAMMARS
 
 if TYPE_CHECKING:

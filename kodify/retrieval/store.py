@@ -13,22 +13,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from uuid import UUID, uuid5
 
 from kodify.errors import ConflictError, NotFoundError, UnavailableError
 from kodify.retrieval.base import About, Held, Point, Where
-from kodify.retrieval.shelf import Shelf, folders
+from kodify.retrieval.points import DENSE, TERMS, about_of, condition_of, metadata_of, point_of
+from kodify.retrieval.register import Known, Register
+from kodify.retrieval.shelf import Shelf
 
 if TYPE_CHECKING:  # a second to import
     import numpy as np
     from qdrant_client import QdrantClient
 
-OWNER = "kodify"  # in a collection's metadata: others' collections on the same server are left alone
-DENSE, TERMS = "dense", "terms"
 POINTS_AT_ONCE = 64
 PAGE = 4096
 TIMEOUT_S = 30
-_NAMESPACE = UUID("6f6b6f64-6966-4079-8865-7472696576a1")
 _INDEXED = ("path", "folders", "language")
 
 
@@ -40,6 +38,7 @@ class Store:
         self._client: QdrantClient | None = None
         self._held: IO[str] | None = None  # the folder's lock
         self._shelves: dict[str, Shelf] = {}
+        self._register = Register(folder)
 
     @property
     def is_local(self) -> bool:
@@ -51,15 +50,22 @@ class Store:
         return self.url is not None or self._client is not None or (self._folder / "meta.json").exists()
 
     def close(self) -> None:
+        fresh = list(self._unregistered()) if self.is_local and self._client is not None else []
         client, self._client = self._client, None
         self._shelves.clear()
         if client is not None:
             client.close()
+        for known in fresh:
+            self._register.write(known.about.name, known)
         if self._held is not None:
             self._held.close()
             self._held = None
 
     def names(self) -> list[str]:
+        if self._is_unopened():
+            known = [self._register.read(name) for name in self._register.names()]
+            if all(known):
+                return sorted(one.about.name for one in known if one is not None)
         with self._talking() as client:
             return sorted(one.name for one in client.get_collections().collections if self._find(one.name) is not None)
 
@@ -81,7 +87,7 @@ class Store:
                 about.name,
                 vectors_config={DENSE: models.VectorParams(size=about.size, distance=models.Distance.COSINE)},
                 sparse_vectors_config={TERMS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                metadata=_metadata(about),
+                metadata=metadata_of(about),
             )
             if self.is_local:
                 self._quicken(about.name)
@@ -91,8 +97,9 @@ class Store:
 
     def note(self, about: About) -> None:
         """The repository and its commit, as they are now."""
+        self._forget(about.name)
         with self._talking() as client:
-            client.update_collection(about.name, metadata=_metadata(about))
+            client.update_collection(about.name, metadata=metadata_of(about))
 
     def drop(self, name: str) -> None:
         self.about(name)
@@ -102,6 +109,8 @@ class Store:
 
     def held(self, name: str) -> dict[str, Held]:
         """The documents that are whole, by path."""
+        if (known := self._known(name)) is not None:
+            return dict(known.held)
         if self.is_local:
             return self._shelf(name).held()
         shelf = Shelf()
@@ -112,6 +121,8 @@ class Store:
         return shelf.held()
 
     def count(self, name: str) -> int:
+        if (known := self._known(name)) is not None:
+            return known.pieces
         if self.is_local:
             return len(self._shelf(name))
         from qdrant_client import models
@@ -124,13 +135,14 @@ class Store:
         """In place of what there was of the document."""
         from qdrant_client import models
 
+        self._forget(name)
         with self._talking() as client:
             gone = set(self._shelf(name).drop(path)) - {point.id for point in points} if self.is_local else set()
             if gone:
                 client.delete(name, points_selector=models.PointIdsList(points=sorted(gone)))
             for begin in range(0, len(points), POINTS_AT_ONCE):
                 some = points[begin : begin + POINTS_AT_ONCE]
-                client.upsert(name, [_point(point) for point in some], wait=True)
+                client.upsert(name, [point_of(point) for point in some], wait=True)
                 if self.is_local:
                     self._shelf(name).add((point.id, point.payload, point.terms, point.vector) for point in some)
             if not self.is_local:
@@ -154,7 +166,7 @@ class Store:
             by_meaning = shelf.near(vector, limit, where) if vector is not None else []
             return by_meaning, shelf.search(terms, limit, where)
         asked = []
-        condition = _condition(where)
+        condition = condition_of(where)
         if vector is not None:
             asked.append(models.QueryRequest(query=vector.tolist(), using=DENSE, limit=limit, filter=condition))
         if terms:
@@ -179,20 +191,35 @@ class Store:
             fetched[str(record.id)] = record.payload or {}, vector
         return fetched
 
+    def _is_unopened(self) -> bool:
+        """Then the register may be asked: nobody else has the collections open either. Raises UnavailableError."""
+        if not self.is_local or self._client is not None:
+            return False
+        self._lock()
+        return True
+
+    def _known(self, name: str) -> Known | None:
+        return self._register.read(name) if self._is_unopened() else None
+
+    def _forget(self, name: str) -> None:
+        """Before it is written to."""
+        if self.is_local:
+            self._shelf(name)
+            self._register.forget(name)
+
+    def _unregistered(self) -> Iterator[Known]:
+        for name, shelf in self._shelves.items():
+            if self._register.read(name) is None and (about := self._find(name)) is not None:
+                yield Known(about, len(shelf), shelf.held())
+
     def _find(self, name: str) -> About | None:
+        if (known := self._known(name)) is not None:
+            return known.about
         with self._talking() as client:
             if not client.collection_exists(name):
                 return None
             metadata = client.get_collection(name).config.metadata or {}
-        if OWNER not in metadata:
-            return None
-        return About(
-            name,
-            str(metadata["model"]),
-            int(metadata["size"]),
-            metadata.get("repository"),
-            metadata.get("commit"),
-        )
+        return about_of(name, metadata)
 
     def _shelf(self, name: str) -> Shelf:
         if name not in self._shelves:
@@ -241,6 +268,7 @@ class Store:
 
         try:
             if self._client is None:
+                warnings.filterwarnings("ignore", "Local mode is not recommended")  # beside the shelf it is quick
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of an API key over plain HTTP: who sets it knows
                     if self.url is not None:
@@ -264,6 +292,8 @@ class Store:
 
     def _lock(self) -> None:
         """The library's own lock leaves a file open where it is refused."""
+        if self._held is not None:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         held = (self._folder / "kodify.lock").open("w")
         try:
@@ -275,39 +305,3 @@ class Store:
                 "QDRANT_URL."
             ) from None
         self._held = held
-
-
-def point_id(path: str, number: int) -> str:
-    return str(uuid5(_NAMESPACE, f"{path}\0{number}"))
-
-
-def payload_of(path: str, number: int, of: int, digest: str, language: str, **more: Any) -> dict[str, Any]:
-    return {"path": path, "folders": folders(path), "number": number, "of": of, "digest": digest, "language": language,
-            **more}  # fmt: skip
-
-
-def _point(point: Point) -> Any:
-    from qdrant_client import models
-
-    vectors: dict[str, Any] = {}
-    if point.vector is not None:
-        vectors[DENSE] = point.vector.tolist()
-    if point.terms:
-        vectors[TERMS] = models.SparseVector(indices=list(point.terms), values=list(point.terms.values()))
-    return models.PointStruct(id=point.id, vector=vectors, payload=point.payload)
-
-
-def _condition(where: Where) -> Any:
-    from qdrant_client import models
-
-    wanted = {"folders": where.path.rstrip("/") if where.path is not None else None, "language": where.language}
-    must = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value))
-        for key, value in wanted.items()
-        if value is not None
-    ]
-    return models.Filter(must=must) if must else None
-
-
-def _metadata(about: About) -> dict[str, Any]:
-    return {OWNER: 1, "model": about.model, "size": about.size, "repository": about.repository, "commit": about.commit}
