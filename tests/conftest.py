@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import random
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -32,10 +34,15 @@ from kodify.settings import Settings
 os.environ.setdefault(*MORE_STOPS)  # vLLM reads it when it is imported, which some tests do before an engine does
 
 
+# Below those that the kernel gives to outgoing connections: none of these takes a port between its choice and its use.
+PORTS = range(16_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.choice(PORTS)))
+            return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -51,30 +58,42 @@ class Served:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30)
 
 
+class QuickToEnd(uvicorn.Server):
+    """Sees within a moment that it should end, not within a tenth of a second: there are a thousand of them."""
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            for _ in range(10):
+                if not self.should_exit:
+                    await asyncio.sleep(0.01)
+            await self.on_tick(0)  # the date of answers
+
+
 @contextlib.contextmanager
 def serving(settings: Settings, engine: Engine | Engines) -> Iterator[Served]:
-    port = free_port()
+    listener = socket.create_server(("127.0.0.1", 0))
     app = build_app(settings, engine)
     own = protocols(settings.max_body_bytes)
-    config = uvicorn.Config(app, **own, port=port, log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(app, **own, log_config=None, access_log=False, lifespan="on")
+    server = QuickToEnd(config)
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        await server.serve()
+        await server.serve([listener])
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise RuntimeError("the app did not start")
-        thread.join(0.01)
     try:
-        yield Served(f"http://127.0.0.1:{port}", app, cast(Engine, engine), loops[0])
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("the app did not start")
+            thread.join(0.01)
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", app, cast(Engine, engine), loops[0])
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
+        listener.close()
 
 
 @pytest.fixture
@@ -131,7 +150,18 @@ def chats(postgres: str) -> dict[str, object]:
     return {"CHATS_DB_URL": SecretStr(postgres), "CHATS_TABLE": f"t_{uuid.uuid4().hex[:12]}.chats"}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+def leave(served: Served, path: str, body: dict[str, Any], when: Callable[[], bool], **headers: str) -> None:
+    """A client that asks for a whole answer and leaves when `when` is so: when the server is at work on it."""
+    data = json.dumps(body).encode()
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    given = {"host": host, "content-type": "application/json", "content-length": str(len(data)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
+        eventually(when)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Waits for what happens on the server's side; fails when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

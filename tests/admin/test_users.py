@@ -13,7 +13,7 @@ from kodify.app import ROUTES
 from kodify.auth import tokens
 from tests.admin.conftest import Office
 from tests.api.test_errors import assert_error
-from tests.auth.test_users import PASSWORD, ROOT, TODAY, Company, models
+from tests.auth.test_users import PASSWORD, ROOT, TOLD_S, Company, models, today
 from tests.conftest import Serve, eventually
 
 USERS = "/api/v1/admin/users"
@@ -41,7 +41,7 @@ def test_a_user_is_made_shown_disabled_enabled_and_deleted(company: Company) -> 
         shown = {
             "id": made["id"],
             "email": "ann@example.ru",
-            "expiration_date": (TODAY + timedelta(days=28)).isoformat(),
+            "expiration_date": (today() + timedelta(days=28)).isoformat(),
             "disabled": False,
             "privileged": False,
             "created_at": made["created_at"],
@@ -56,7 +56,7 @@ def test_a_user_is_made_shown_disabled_enabled_and_deleted(company: Company) -> 
         for disabled, status in ((True, 401), (False, 200), (True, 401)):
             told = root.patch(path, json={"disabled": disabled})
             assert (told.status_code, told.json()) == (200, {**shown, "disabled": disabled})
-            eventually(lambda status=status: models(company, token) == status, 1)  # type: ignore[misc]
+            eventually(lambda status=status: models(company, token) == status, TOLD_S)  # type: ignore[misc]
         assert root.patch(path, json={"disabled": True}).status_code == 200  # is nothing new
         assert root.delete(path).status_code == 204
         assert root.get(USERS, params={"search": "ann"}).json() == {"data": [], "total": 0, "next": None}
@@ -96,7 +96,7 @@ def test_tokens_are_made_listed_and_revoked_and_it_is_written_down(company: Comp
         assert listed[1] == {**second, "token": second["token"][:12] + "…", "last_used_at": listed[1]["last_used_at"]}
         assert root.delete(f"{path}/{second['id']}").status_code == 204
         assert_error(root.delete(f"{path}/{second['id']}"), 404, "NotFoundError", "There is no such token.")
-        eventually(lambda: models(company, second["token"]) == 401, 1)
+        eventually(lambda: models(company, second["token"]) == 401, TOLD_S)
         assert models(company, user["token"]) == 200
         last = root.get(AUDIT, params={"limit": 1}).json()["data"][0]
         assert (last["act"], last["actor"], last["target"], last["detail"], last["address"]) == (

@@ -158,10 +158,10 @@ def test_a_newer_completion_ends_the_older_with_nothing(serve: Serve) -> None:
     engine, answers = engine_of(served), list[httpx.Response]()
     older = ask_behind(served, BODY, answers)
     eventually(lambda: len(engine.jobs) == 1)
-    newer = ask_behind(served, {**BODY, "prompt": "    return a", "t_max_predict_ms": 100}, answers)
-    older.join(10)
+    newer = ask_behind(served, {**BODY, "prompt": "    return a", "t_max_predict_ms": 1000}, answers)
+    older.join(30)
     assert [answer.json()["content"] for answer in answers][:1] == [""]
-    newer.join(10)
+    newer.join(30)
     assert answers[1].json()["content"].startswith("on and on")
     eventually(lambda: engine.running() == 0)
     with served.client() as client:
@@ -176,18 +176,18 @@ def test_one_that_is_ended_before_it_runs(serve: Serve, monkeypatch: pytest.Monk
     async def slow(request: Any, job_id: str) -> Job:
         monkeypatch.setattr(engine, "completion_job", plain)
         waiting.set()
-        await asyncio.to_thread(newer_runs.wait, 10)
+        await asyncio.to_thread(newer_runs.wait, 30)
         return await plain(request, job_id)
 
     monkeypatch.setattr(engine, "completion_job", slow)
     older = ask_behind(served, BODY, answers)
-    assert waiting.wait(10)
+    assert waiting.wait(30)
     newer = ask_behind(served, {**BODY, "prompt": "    return a", "t_max_predict_ms": 300}, answers)
     eventually(lambda: len(engine.jobs) == 1)
     newer_runs.set()
-    older.join(10)
+    older.join(30)
     assert answers[0].json()["content"] == ""
-    newer.join(10)
+    newer.join(30)
     assert len(engine.jobs) == 1
 
 
@@ -195,9 +195,9 @@ def test_unless_it_is_switched_off(serve: Serve) -> None:
     served = ready(serve, endless=True, COMPLETION_SUPERSEDE=False)
     answers: list[httpx.Response] = []
     threads = [
-        ask_behind(served, {**BODY, "prompt": "    return " + typed, "t_max_predict_ms": 300}, answers)
+        ask_behind(served, {**BODY, "prompt": "    return " + typed, "t_max_predict_ms": 1000}, answers)
         for typed in ("", "a")
     ]
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert all(answer.json()["content"].startswith("on and on") for answer in answers)

@@ -206,7 +206,7 @@ def test_who_owns_a_chat(company: Company) -> None:
     own = connection(company.served.app, "http", {})
     own.state.principal = asyncio.run_coroutine_threadsafe(
         company.served.app.state.auth.identify(company.root_token), company.served.loop
-    ).result(10)
+    ).result(30)
     assert re.fullmatch(r"user:\d+", session.owner(own))
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from kodify.auth import tokens
 from kodify.auth.users import UsersAuth
 from kodify.db.embedded import EmbeddedServer
-from tests.auth.test_users import PASSWORD, Company, company, found_company, models
+from tests.auth.test_users import PASSWORD, TOLD_S, Company, company, found_company, models
 from tests.conftest import Serve, eventually
 
 __all__ = ["company"]
@@ -178,7 +178,7 @@ def test_a_database_that_has_gone_silent_holds_nobody(
     finally:
         for process in processes:
             process.resume()
-    eventually(lambda: models(company, unknown) == 200, 20)
+    eventually(lambda: models(company, unknown) == 200)
 
 
 def test_the_last_use_of_a_token_is_kept(company: Company) -> None:
@@ -205,9 +205,9 @@ def test_while_the_database_is_away_known_users_go_on_and_others_are_put_off(
     auth: UsersAuth = company.served.app.state.auth
     with Load(company, known) as load:
         server.stop()
-        eventually(lambda: not auth.cache.is_fresh(next(iter(auth.cache._entries.values()))), 10)  # it is noticed
+        eventually(lambda: not auth.cache.is_fresh(next(iter(auth.cache._entries.values()))))  # it is noticed
         answered = len(load.codes)
-        eventually(lambda: len(load.codes) > answered + 100, 20)
+        eventually(lambda: len(load.codes) > answered + 100)
     assert set(load.codes) == {200}
     with company.client(unknown) as client:
         answer = client.get("/v1/models")
@@ -220,11 +220,11 @@ def test_while_the_database_is_away_known_users_go_on_and_others_are_put_off(
     again = EmbeddedServer(folder)
     again.start()
     try:
-        eventually(lambda: models(company, unknown) == 200, 20)
+        eventually(lambda: models(company, unknown) == 200)
         assert models(company, known) == 200
         with company.root() as root:
             assert root.post("/disable_by_email", data={"email": "known@example.ru"}).status_code == 200
-        eventually(lambda: models(company, known) == 401, 5)
+        eventually(lambda: models(company, known) == 401, TOLD_S)
     finally:
         again.stop()
 
@@ -236,4 +236,4 @@ def test_trust_without_the_database_has_an_end(
     company = found_company(serve, {**users, "DB_URL": SecretStr(address), "AUTH_OUTAGE_S": 0.0})
     assert models(company, company.root_token) == 200
     server.stop()
-    eventually(lambda: models(company, company.root_token) == 503, 10)
+    eventually(lambda: models(company, company.root_token) == 503)

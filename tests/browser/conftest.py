@@ -19,7 +19,7 @@ from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.settings import Settings
 from tests.auth.test_users import Company, found_company
 from tests.browser.watching import Visits
-from tests.conftest import Served, serving
+from tests.conftest import Served, eventually, serving
 
 PATIENCE_MS = 20_000  # others may use the machine too
 CHROMIUM = Path("/usr/bin/chromium")
@@ -100,11 +100,23 @@ def site(module_site: Site) -> Site:
     return module_site
 
 
+def is_up(page: Page) -> None:
+    """Waits until the page knows who uses it and which models there are: it shows what it knows then, and what was
+    typed before may be lost."""
+    expect(page.locator("#model option").first).to_be_attached()
+
+
 def ask(page: Page, text: str) -> None:
     """A person types a message and sends it."""
-    expect(page.locator("#send")).to_be_visible()
+    is_up(page)
     page.locator("#question").fill(text)
+    expect(page.locator("#send")).to_be_enabled()  # it is there, and not at work on another one
     page.keyboard.press("Enter")
+
+
+def is_copied(page: Page, text: str) -> None:
+    """Waits until the clipboard has it: a browser writes there in its own time."""
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == text)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from kodify.engine.scripted import Script
-from tests.browser.conftest import Site, ask
+from tests.browser.conftest import Site, ask, is_up
 from tests.browser.test_chat import finished, pieces
 from tests.browser.watching import Visits
+from tests.conftest import eventually
 
 BEFORE = "def load(path):\n    f = open(path)\n    return f.read()\n"
 AFTER = "def load(path):\n    with open(path) as file:\n        return file.read()\n"
@@ -34,6 +35,7 @@ PASTE = """(text) => {
 
 
 def choose(page: Page, name: str, content: bytes) -> None:
+    is_up(page)
     page.locator("#chooser").set_input_files({"name": name, "mimeType": "text/plain", "buffer": content})
 
 
@@ -42,6 +44,7 @@ def test_an_action_on_a_dropped_file_gives_a_diff_that_applies(visits: Visits, s
     context = visits.context()
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visits.open(site.url, context)
+    is_up(page)
     assert page.evaluate(DROP, ["loading.py", BEFORE])
     expect(page.locator("#drop")).to_be_hidden()
     expect(page.locator("#files li")).to_contain_text("loading.py")
@@ -56,7 +59,9 @@ def test_an_action_on_a_dropped_file_gives_a_diff_that_applies(visits: Visits, s
         expect(page.locator(".message.user .said")).to_contain_text("loading.py\n\nMind the file handle")
         expect(page.locator(".diff .removed").first).to_have_text("-    f = open(path)")
         expect(page.locator(".diff .added")).to_have_count(2)
+        page.evaluate("navigator.clipboard.writeText('')")
         page.get_by_role("button", name="Copy the changes").click()
+        eventually(lambda: bool(page.evaluate("navigator.clipboard.readText()")))
         diff = page.evaluate("navigator.clipboard.readText()")
         visits.shoot(page, "diff")
         page.reload()
@@ -74,8 +79,11 @@ def test_an_action_on_a_dropped_file_gives_a_diff_that_applies(visits: Visits, s
 
 def test_files_go_with_the_message_and_are_shown_folded(visits: Visits, site: Site) -> None:
     page = visits.open(site.url)
+    chosen = page.locator("#files b")
     choose(page, "notes.md", b"A fence:\n```\ninside\n```\nand after it\n")
+    expect(chosen).to_have_text(["notes.md"])  # the next one: they are read in their own time
     choose(page, "empty.txt", b"")
+    expect(chosen).to_have_text(["notes.md", "empty.txt"])
     choose(page, "wrong.py", b"x = 1\n")
     page.get_by_role("button", name="Remove wrong.py").click()
     ask(page, "Read these")
@@ -107,12 +115,14 @@ def test_what_is_no_text_or_too_large_is_refused(visits: Visits, site: Site) -> 
     expect(page.locator("#files")).to_be_hidden()
     for number in range(3):
         choose(page, f"large{number}.txt", b"y" * 500_000)
+        expect(page.locator("#files b")).to_have_count(min(number + 1, 2))
     expect(notices.last).to_contain_text("Together the files may have 1 MB.")
     expect(page.locator("#files b")).to_have_text(["large0.txt", "large1.txt"])
 
 
 def test_a_long_pasted_text_becomes_a_file(visits: Visits, site: Site) -> None:
     page = visits.open(site.url)
+    is_up(page)
     page.evaluate(PASTE, "a short one\n" * 3)
     expect(page.locator("#files")).to_be_hidden()
     page.evaluate(PASTE, "a line\n" * 40)

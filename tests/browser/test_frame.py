@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from kodify.engine.scripted import Script
 from kodify.settings import Settings
-from tests.browser.conftest import Site, ask, open_site
+from tests.browser.conftest import Site, ask, is_up, open_site
 from tests.browser.test_chat import ANSWER, finished, pieces
 from tests.browser.watching import Visits
 
@@ -28,6 +28,7 @@ def test_the_language_changes_without_a_reload_and_is_remembered(visits: Visits,
     context = visits.context()
     page = visits.open(site.url, context)
     expect(page.get_by_role("heading", name="What are you working on?")).to_be_visible()
+    is_up(page)
     page.locator("#question").fill("a draft that stays")
     page.get_by_role("button", name="Русский язык").first.click()
     expect(page.get_by_role("heading", name="Над чем вы работаете?")).to_be_visible()
@@ -53,18 +54,17 @@ def test_a_russian_browser_gets_russian(visits: Visits, site: Site) -> None:
 
 def test_colours_are_the_systems_until_they_are_chosen(visits: Visits, site: Site) -> None:
     page = visits.open(site.url, color_scheme="dark")
-
-    def paper() -> str:
-        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-
-    dark = paper()
+    is_up(page)
+    paper, name = page.locator("body"), "background-color"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_role("button", name="Colours").first.click()
-    assert paper() != dark
+    expect(paper).not_to_have_css(name, dark)
     page.reload()
-    assert paper() != dark
+    is_up(page)
+    expect(paper).not_to_have_css(name, dark)
     for _ in range(2):
         page.get_by_role("button", name="Colours").first.click()
-    assert paper() == dark
+    expect(paper).to_have_css(name, dark)
 
 
 def test_the_first_paint_is_light_and_all_from_here(visits: Visits, site: Site) -> None:
@@ -138,13 +138,15 @@ def test_axe_finds_nothing_serious_where_one_signs_in(visits: Visits, bare_setti
 def test_on_a_phone_conversations_are_a_drawer(visits: Visits, site: Site) -> None:
     page = visits.open(site.url, **PHONE)
     expect(page.locator("#side")).to_be_hidden()
+    is_up(page)
     page.locator("#question").fill("From a phone, with a_very_long_word_" + "x" * 200)
+    expect(page.locator("#send")).to_be_enabled()
     page.get_by_role("button", name="Send").tap()
     finished(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name="Show conversations").tap()
     expect(page.get_by_role("link", name="From a phone")).to_be_visible()
-    assert page.evaluate("document.querySelector('#main').inert")
+    expect(page.locator("#main")).to_have_attribute("inert", "")
     page.keyboard.press("Escape")
     expect(page.locator("#side")).to_be_hidden()
     page.get_by_role("button", name="Show conversations").tap()
@@ -155,6 +157,7 @@ def test_on_a_phone_conversations_are_a_drawer(visits: Visits, site: Site) -> No
 
 def test_it_can_be_used_by_keyboard_alone(visits: Visits, site: Site) -> None:
     page = visits.open(site.url)
+    is_up(page)
     expect(page.locator("#question")).to_be_focused()
     page.locator("body").press("Tab")
     order = []

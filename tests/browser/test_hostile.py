@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from kodify.engine.scripted import Script
-from tests.browser.conftest import Site, ask
+from tests.browser.conftest import Site, ask, is_up
 from tests.browser.test_chat import finished, pieces
 from tests.browser.watching import Visits
 
@@ -72,7 +72,9 @@ def test_a_hostile_answer_is_only_text(visits: Visits, site: Site, name: str, an
 def test_what_a_person_writes_is_only_text_too(visits: Visits, site: Site) -> None:
     page = visits.open(site.url)
     text = '<img src=x onerror="alert(1)"> [x](javascript:alert(1)) <script>alert(2)</script>'
+    is_up(page)
     page.locator("#chooser").set_input_files({"name": "<b>.py", "mimeType": "text/plain", "buffer": text.encode()})
+    expect(page.locator("#files b")).to_have_text(["<b>.py"])
     ask(page, text)
     finished(page)
     for _ in range(2):

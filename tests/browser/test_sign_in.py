@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from kodify.settings import Settings
 from tests.auth.test_sign_on import CLIENT, Provider, provider
-from tests.auth.test_users import PASSWORD, ROOT, Company
+from tests.auth.test_users import PASSWORD, ROOT, Company, models
 from tests.browser.conftest import found_site
 from tests.browser.watching import Visits
 
@@ -74,20 +74,24 @@ def test_by_token_and_a_revoked_one_leads_back(visits: Visits, company: Company)
     with company.client(token) as client:
         (own,) = client.get("/users/me/tokens").json()["data"]
         assert client.delete(f"/users/me/tokens/{own['id']}").status_code == 204
+    assert models(company, token) == 401
     ask_signed_out(page, "token@example.ru")
     is_in(page, "token@example.ru")
     expect(page.locator("#question")).to_have_value("Are you there?")
+    expect(page.locator("#send")).to_be_enabled()
     page.keyboard.press("Enter")
     expect(page.locator(".message.assistant .text")).to_have_text("Hello, world")
 
 
 def test_who_signs_in_after_another_finds_nothing_of_theirs(visits: Visits, company: Company) -> None:
-    company.hire("before@example.ru")
+    token = company.hire("before@example.ru")
+    assert models(company, token) == 200
     page = visits.open(company.served.url)
     sign_in(page, "before@example.ru")
     is_in(page, "before@example.ru")
     with company.root() as root:
         assert root.post("/disable_by_email", data={"email": "before@example.ru"}).status_code == 200
+    assert models(company, token) == 401
     ask_signed_out(page, ROOT)
     is_in(page, ROOT)
     expect(page.locator("#question")).to_have_value("")

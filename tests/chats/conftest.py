@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from kodify.engine.scripted import Script, ScriptedEngine
 from tests.conftest import Serve, Served, eventually
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @dataclass

@@ -42,7 +42,7 @@ def rows_of(chats: dict[str, object], postgres: str) -> tuple[int, int]:
 
 
 def test_an_expired_chat_is_gone_with_all_that_was_said(begin: Begin, chats: dict[str, object], postgres: str) -> None:
-    talk = begin(CHAT_HOURS=3 * SECONDS)
+    talk = begin(CHAT_HOURS=6 * SECONDS)
     with talk.socket() as socket:
         talk.say("Hi")
         socket.until("generated")

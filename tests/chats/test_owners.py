@@ -166,6 +166,7 @@ def test_an_administrator_sees_and_ends_an_answer_that_nobody_listens_to(company
     talk = begin_talk(company.served, bearer(company.hire("ann@example.com")))
     talk.say("Hi")
     with company.root() as root:
+        eventually(lambda: bool(root.get("/api/v1/admin/running").json()["data"]))
         (running,) = root.get("/api/v1/admin/running").json()["data"]
         assert (running["user"], running["model"]) == ("ann@example.com", "scripted")
         assert root.delete(f"/api/v1/admin/running/{running['id']}").status_code == 204

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from tests.conftest import eventually
 
 ENDLESS = Script(endless=True, pause_s=0.01)
 SLOW = Script(pieces=("One 🙂 ", "**two**\n\n", "three 🙂🙂\n\n", "four ", "five"), pause_s=0.15)
+LATE = replace(SLOW, pause_s=0.6)  # goes on long enough for who comes late
 SLOW_TEXT = "".join(SLOW.pieces)
 
 
@@ -52,7 +54,7 @@ def test_settled_html_grows_to_the_whole(begin: Begin) -> None:
 
 
 def test_who_comes_late_gets_it_from_the_beginning(begin: Begin) -> None:
-    talk = begin(SLOW)
+    talk = begin(LATE)
     told = talk.say("Hi")
     with talk.socket() as socket:
         events = socket.until("generated")
@@ -80,7 +82,7 @@ def test_who_comes_back_gets_what_is_missing(begin: Begin) -> None:
 
 
 def test_a_place_is_counted_as_browsers_do(begin: Begin) -> None:
-    talk = begin(SLOW)
+    talk = begin(LATE)
     told = talk.say("Hi")
     eventually(lambda: len(talk.messages()[-1]["content"]) > 20)
     place = units("One 🙂 **t")
@@ -93,7 +95,7 @@ def test_a_place_is_counted_as_browsers_do(begin: Begin) -> None:
 
 
 def test_without_a_word_of_html_none_is_settled(begin: Begin) -> None:
-    talk = begin(SLOW)
+    talk = begin(LATE)
     told = talk.say("Hi")
     with talk.socket(f"?render=html&after={told['answer_id']}:3") as socket:
         events = socket.until("generated")
@@ -272,15 +274,13 @@ def test_sockets_are_counted(begin: Begin) -> None:
     talk = begin()
     connections = talk.served.app.state.connections
     with talk.socket(), talk.socket():
-        assert connections.sockets == 2
+        eventually(lambda: connections.sockets == 2)
         with talk.served.client() as client:
             assert "kodify_websockets 2.0" in client.get("/metrics").text
     eventually(lambda: connections.sockets == 0)
+    told = 'kodify_requests_total{method="WEBSOCKET",route="/api/v1/chat/{chat_id}/ws",status="101"} 2.0'
     with talk.served.client() as client:
-        assert (
-            'kodify_requests_total{method="WEBSOCKET",route="/api/v1/chat/{chat_id}/ws",status="101"} 2.0'
-            in client.get("/metrics").text
-        )
+        eventually(lambda: told in client.get("/metrics").text)
     eventually(lambda: connections.open == 0)
 
 

@@ -57,6 +57,8 @@ async def ask_until_killed(process: Process, prefix: str, kill_after_s: float) -
     clients = Clients(process.port, prefix)
 
     async def kill() -> None:
+        while len(clients.answered) <= 16:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         await asyncio.sleep(kill_after_s)
         process.popen.send_signal(signal.SIGKILL)
 
@@ -70,8 +72,7 @@ def test_whoever_got_a_whole_answer_is_in_the_journal_after_a_kill(place: Place,
     with (tmp_path / "log").open("w+") as log:
         for number in range(KILLS):
             process = Process(place, log)
-            got = asyncio.run(ask_until_killed(process, f"{number}-", 0.15 + 0.03 * number))
-            assert len(got) > 16, "there was no load"
+            got = asyncio.run(ask_until_killed(process, f"{number}-", 0.03 * number))
             ended += got
         last = Process(place, log)
         try:
@@ -139,14 +140,14 @@ def test_streams_past_the_limit_end_with_an_error_and_are_journaled(place: Place
 def test_while_it_drains_probes_and_new_requests_are_told(place: Place, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
         process = Process(place, log, PAUSE_S="0.2")
-        with httpx.Client(base_url=process.url, timeout=10) as kept, httpx.Client(base_url=process.url) as other:
+        with httpx.Client(base_url=process.url, timeout=30) as kept, httpx.Client(base_url=process.url) as other:
             body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
             assert kept.get("/ready").status_code == 200
             with other.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as answer:
                 lines = answer.iter_lines()
                 next(lines)
                 process.popen.terminate()
-                eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503, 1)
+                eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
                 assert kept.get("/health").status_code == 200
                 for client in (kept, httpx.Client(base_url=process.url)):  # a kept connection, and a new one
                     refused = client.post("/v1/chat/completions", json=body)
@@ -161,11 +162,11 @@ def test_a_second_signal_cuts_at_once(place: Place, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+") as log:
         process = Process(place, log, SCRIPT="endless", PAUSE_S="0.05", DRAIN_TIMEOUT="600")
         body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=body, timeout=10) as answer:
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=body, timeout=30) as answer:
             lines = answer.iter_lines()
             next(lines)
             process.popen.terminate()
-            eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503, 1)
+            eventually(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
             process.popen.terminate()
             assert "The server is stopping" in list(lines)[-2]
         assert process.popen.wait(30) == 0
@@ -182,7 +183,7 @@ def test_a_hang_up_reads_the_log_level_again(place: Place, tmp_path: Path) -> No
             ):
                 (tmp_path / ".env").write_text(text + "\n")
                 process.popen.send_signal(signal.SIGHUP)
-                eventually(lambda told=told: told in (tmp_path / "log").read_text(), 5)  # type: ignore[misc]
+                eventually(lambda told=told: told in (tmp_path / "log").read_text())  # type: ignore[misc]
             assert httpx.get(f"{process.url}/ready").status_code == 200
         finally:
             process.popen.terminate()

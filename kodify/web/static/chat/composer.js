@@ -59,6 +59,7 @@ export class Composer {
   setBusy(isBusy, mayStop) {
     const hadFocus = document.activeElement === this.sendButton || document.activeElement === this.stopButton;
     this.isBusy = isBusy;
+    this.form.classList.toggle("busy", isBusy);
     this.stopButton.hidden = !mayStop;
     this.sendButton.hidden = mayStop;
     this.changed();
