@@ -20,7 +20,7 @@ from kodify.api.running import Shown, asked_by
 from kodify.auth import UserLimits
 from kodify.censor import Censor
 from kodify.chats import Answer, Chats, Said, Turn
-from kodify.chats.prompt import SAMPLING, make_job
+from kodify.chats.prompt import SAMPLING, make_job, system_of
 from kodify.chats.prompt import Said as PromptMessage
 from kodify.chats.turn import gone
 from kodify.engine.base import Engine, Job
@@ -66,7 +66,7 @@ async def send(
         doing = _doing(state.actions, turn.action)
         said, sources = turn.said, None
         if doing is None and chat.settings.get("retrieval") is not None:
-            said, sources = await _grounded(connection, engine, chat.settings["retrieval"], turn)
+            said, sources = await _grounded(connection, engine, chat.settings, turn)
         job = await _job(engine, chat.settings, said, doing)
         async with found.store.queries() as queries:
             await turn.write(queries, chat_id, owner, found.store.hours, found.replica, sources)
@@ -125,8 +125,9 @@ async def _grounded(
 ) -> tuple[list[PromptMessage], list[dict[str, Any]]]:
     """What was said, with what was found for the question before it; and the sources, with the texts that the model
     is given."""
-    found = await find(connection, msgspec.convert(kept, Retrieval), turn.question)
-    told, taken = await put_before(connection, engine, turn.question, found)
+    found = await find(connection, msgspec.convert(kept["retrieval"], Retrieval), turn.question)
+    system = [one["content"] for one in system_of(kept)]  # what was said before makes room
+    told, taken = await put_before(connection, engine, turn.question, found, system, kept.get("max_tokens"))
     said = turn.said
     last = said[-1]["content"]
     said[-1] = {**said[-1], "content": last[: len(last) - len(turn.question)] + told}

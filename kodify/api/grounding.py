@@ -10,7 +10,8 @@ from starlette.requests import HTTPConnection, Request
 
 from kodify.api.collections import library_of, refuse_strangers
 from kodify.api.shapes import read
-from kodify.engine.base import Engine
+from kodify.chats.prompt import MESSAGE_TOKENS, room_of
+from kodify.engine.base import Engine, Vocabulary
 from kodify.errors import BadRequestError
 from kodify.protocol.retrieval import Retrieval
 from kodify.retrieval.assembly import assemble
@@ -33,7 +34,9 @@ async def ground(request: Request, body: dict[str, Any], engine: Engine) -> list
     if not question.strip():
         raise BadRequestError("retrieval needs a question in the last message of the user.", param="messages")
     found = await find(request, wanted, question)
-    told, taken = await put_before(request, engine, question, found)
+    beside = [_text(one.get("content")) for one in messages if isinstance(one, dict) and one is not messages[place]]
+    answer = body.get("max_completion_tokens") or body.get("max_tokens")
+    told, taken = await put_before(request, engine, question, found, beside, answer)
     body["messages"] = [*messages[:place], _with_text(messages[place], told), *messages[place + 1 :]]
     return [passage.source() for passage in taken]
 
@@ -48,11 +51,35 @@ async def find(request: HTTPConnection, wanted: Retrieval, question: str) -> lis
 
 
 async def put_before(
-    request: HTTPConnection, engine: Engine, question: str, passages: Sequence[Passage]
+    request: HTTPConnection,
+    engine: Engine,
+    question: str,
+    passages: Sequence[Passage],
+    beside: Sequence[str],
+    answer_tokens: Any,
 ) -> tuple[str, list[Passage]]:
-    """Within the budget of passages, never more than half of the context."""
-    budget = min(request.app.state.settings.file.retrieval.max_tokens, engine.facts.context_tokens // 2)
-    return await asyncio.to_thread(assemble, question, passages, engine.vocabulary, budget)
+    """Within the budget of passages, never more than half of the context, nor more than it has room for: what else is
+    in the prompt, `beside` of the question, and the answer come first."""
+    most = request.app.state.settings.file.retrieval.max_tokens
+    context, vocabulary = engine.facts.context_tokens, engine.vocabulary
+    answer = answer_tokens if isinstance(answer_tokens, int) and answer_tokens > 0 else None
+
+    def assembled() -> tuple[str, list[Passage]]:
+        budget = (
+            min(most, context // 2, _left(room_of(context, answer), (*beside, question), vocabulary))
+            if context
+            else most
+        )
+        return assemble(question, passages, vocabulary, budget)
+
+    return await asyncio.to_thread(assembled)
+
+
+def _left(room: int, texts: Sequence[str], vocabulary: Vocabulary) -> int:
+    """Of a room, beside these messages."""
+    if sum(map(len, texts)) > 8 * room:  # no text has so few tokens: counting them would only take time
+        return 0
+    return room - sum(len(vocabulary.encode_plain(text)) + MESSAGE_TOKENS for text in texts)
 
 
 def _last_question(messages: Any) -> int:
@@ -65,8 +92,8 @@ def _last_question(messages: Any) -> int:
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
     texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
     return "\n".join(text for text in texts if isinstance(text, str))
 

@@ -55,15 +55,15 @@ async def create(request: Request) -> Response:
     refuse_if_full(request, engine)
     entry: RetrievalEntry = request.app.state.settings.file.retrieval
     course = _course(entry, wanted.course)
+    system = course.system_prompt if course is not None and course.system_prompt is not None else entry.system_prompt
     question = wanted.message
     passages: list[Passage] = []
     if course is not None:
         refuse_strangers(request, course.collections)
         found = await library_of(request).search(course.collections, question)
-        question, passages = await put_before(request, engine, question, found)
+        question, passages = await put_before(request, engine, question, found, [system], None)
     talk = Talk(request, wanted)
-    before = await talk.so_far(entry.history_messages)
-    system = course.system_prompt if course is not None and course.system_prompt is not None else entry.system_prompt
+    before = await talk.so_far()
     said = merged([*before, {"role": "user", "content": question}])
     job = await make_job(engine, None, {"system": system}, said, f"chatcmpl-{new_id()}")
     return TextAnswer(request, engine, job, TextStream(job, passages), talk)
@@ -153,20 +153,23 @@ class Talk:
         key = orjson.dumps([principal.user_id, wanted.user_name, wanted.course])
         self._owner = f"course:{hashlib.sha256(key).hexdigest()}"
         self._chats: Chats = request.app.state.chats
-        self._hours: float = request.app.state.settings.file.retrieval.history_hours
+        entry: RetrievalEntry = request.app.state.settings.file.retrieval
+        self._hours = entry.history_hours
+        self._most = entry.history_messages
         self._question = _kept(wanted.message)
         self._title = _kept(f"{wanted.course} {wanted.user_name}".strip())
 
-    async def so_far(self, most: int) -> list[dict[str, Any]]:
-        if not await self._chats.store.may_have_any():
+    async def so_far(self) -> list[dict[str, Any]]:
+        """What the model is told of it, from a question on."""
+        if not self._most or not await self._chats.store.may_have_any():
             return []
         async with self._chats.store.queries() as queries:
             found = await queries.list_chats(self._owner)
             if not found:
                 return []
-            messages = await queries.list_messages(found[0].chat.id, self._owner)
+            messages = await queries.list_messages(found[0].chat.id, self._owner, last=self._most)
         kept = [{"role": one.role, "content": one.content} for one in messages if one.content]
-        return kept[len(kept) - most :] if most else []
+        return kept[1:] if kept and kept[0]["role"] != "user" else kept
 
     async def keep(self, answer: str, *, is_whole: bool) -> None:
         """The answer has left already: that it can't be kept is for the log alone."""
@@ -192,6 +195,7 @@ class Talk:
                 {"id": uuid4(), "position": position + 1, "role": "assistant", "content": answer, "status": status},
             ]
             await queries.insert_messages(chat, rows, self._hours)
+            await queries.delete_messages_before(chat.id, position + len(rows) - max(self._most, len(rows)))
 
 
 def _kept(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from kodify.retrieval.walking import repository_name
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.15  # a completion does not wait for longer
+PAUSE_S = 10.0  # after a search that took longer or failed: it may still hold a connection to the collections
 MOST = 6
 LINES, STEP = 48, 8  # before the cursor; they move by so many
 
@@ -33,17 +35,17 @@ async def with_repository(request: Request, hole: Hole) -> Hole:
     asked = _question(hole.prefix)
     if not asked:
         return hole
+    library = library_of(request)
+    if time.monotonic() < library.snippets_from:
+        return hole
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            library = library_of(request)
-            collection = await library.of_repository(name)
-            if collection is None or not may(request, collection):
-                return hole
-            found = await library.search([collection], asked, k=MOST + 2, threshold=0, by="words")
-    except TimeoutError:
-        return hole
-    except KodifyError as error:
-        log.warning("a completion goes without its repository: %s", error.message)
+            collections = [one for one in await library.of_repository(name) if may(request, one)]
+            found = await library.search(collections, asked, k=MOST + 2, threshold=0, by="words")
+    except (TimeoutError, KodifyError) as error:
+        library.snippets_from = time.monotonic() + PAUSE_S
+        told = error.message if isinstance(error, KodifyError) else f"it took more than {TIMEOUT_S:g} s to find"
+        log.warning("completions go without their repository for %g s: %s", PAUSE_S, told)
         return hole
     pieces = [Snippet(one.path, one.text) for one in found if one.path != hole.path][:MOST]
     return replace(hole, context=(*hole.context, *pieces))

@@ -27,8 +27,7 @@ async def make_job(
     own = {name: settings[name] for name in SAMPLING if settings.get(name) is not None}
     kept = list(said)
     if context:
-        most = own.get("max_tokens") or min(ANSWER_TOKENS, max(1, context // ANSWER_SHARE))
-        kept = await _fitted(engine, head, kept, context - min(most, context - 1))
+        kept = await _fitted(engine, head, kept, room_of(context, own.get("max_tokens")))
     for left in range(TRIES, -1, -1):
         body = {"model": model or engine.facts.names[0], "messages": [*head, *kept], "stream": True, **own}
         try:
@@ -36,8 +35,14 @@ async def make_job(
         except BadRequestError:  # the model's template may take more than was thought
             if not left or len(kept) < 2:
                 raise
-            kept = _beginning_with_user(kept[max(1, len(kept) // 2) :])
+            kept = beginning_with_user(kept[max(1, len(kept) // 2) :])
     raise AssertionError("unreachable")
+
+
+def room_of(context: int, answer_tokens: int | None) -> int:
+    """Tokens of a context that the prompt may have, beside an answer of so many or of the usual length."""
+    most = answer_tokens or min(ANSWER_TOKENS, max(1, context // ANSWER_SHARE))
+    return context - min(most, context - 1)
 
 
 def system_of(settings: dict[str, Any]) -> list[Said]:
@@ -77,10 +82,10 @@ def fit(head: Sequence[Said], said: list[Said], room: int, count: Callable[[str]
             f"The message does not fit the model's context: there is room for about {max(room, 0)} tokens.",
             param="message",
         )
-    return _beginning_with_user(kept[::-1])
+    return beginning_with_user(kept[::-1])
 
 
-def _beginning_with_user(said: list[Said]) -> list[Said]:
+def beginning_with_user(said: list[Said]) -> list[Said]:
     while len(said) > 1 and said[0]["role"] != "user":
         said = said[1:]
     return said

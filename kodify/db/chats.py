@@ -66,15 +66,12 @@ class ChatQueries:
         )
         return [Listed(found, is_running) for found, is_running in rows]
 
-    async def list_messages(self, chat_id: UUID, owner: str) -> Sequence[ChatMessageFields]:
-        """In the order in which they were said."""
+    async def list_messages(self, chat_id: UUID, owner: str, *, last: int | None = None) -> Sequence[ChatMessageFields]:
+        """In the order in which they were said; the last so many, or all."""
         message = self._message
         own = select(self._chat.id).where(*self._is_own(chat_id, owner))
-        return (
-            await self._session.exec(
-                select(message).where(col(message.chat_id).in_(own)).order_by(col(message.position))
-            )
-        ).all()
+        wanted = select(message).where(col(message.chat_id).in_(own)).order_by(col(message.position).desc()).limit(last)
+        return (await self._session.exec(wanted)).all()[::-1]
 
     async def measure(self, chat_id: UUID) -> int:
         """How many bytes were said in a chat, code that actions were done to and sources included."""
@@ -117,6 +114,12 @@ class ChatQueries:
         message = self._message
         await self._session.exec(
             delete(message).where(col(message.chat_id) == chat_id, col(message.position) >= position)
+        )
+
+    async def delete_messages_before(self, chat_id: UUID, position: int) -> None:
+        message = self._message
+        await self._session.exec(
+            delete(message).where(col(message.chat_id) == chat_id, col(message.position) < position)
         )
 
     async def insert_messages(self, chat: ChatFields, rows: Sequence[dict[str, Any]], hours: float) -> None:

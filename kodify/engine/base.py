@@ -163,6 +163,10 @@ class Vocabulary(Protocol):
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ids, control tokens included."""
 
+    def part(self, text: str) -> str:
+        """The same to read, without the text of any control token: for messages, whose template is rendered as a text
+        before it is encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
+from kodify.engine import parting
 from kodify.engine.base import Delta, Embedded, EngineFacts, Job, Prompt, Sink
 from kodify.errors import BadRequestError, KodifyError, UnavailableError
 
@@ -59,6 +60,9 @@ class CharacterVocabulary:
 
     def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
         return [ord(character) for character in text]
+
+    def part(self, text: str) -> str:
+        return parting.part(text, parting.matcher(self.markers))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return "".join(chr(i) if i < 0x110000 else self.markers[i - 0x110000] for i in token_ids)

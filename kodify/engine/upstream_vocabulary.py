@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kodify.engine import parting
+
 # Short of what a token of code holds (3 and more): a prompt that is cut by these fits the model's context.
 CHARACTERS = 2
 _BITS = 21  # of a character
@@ -20,15 +22,18 @@ class TextVocabulary:
 
     def __init__(self, markers: Sequence[str] = ()) -> None:
         self.markers = tuple(markers)
+        self._parted = parting.matcher(self.markers)
 
     def token_id(self, token: str) -> int | None:
         return _MARKER + self.markers.index(token) if token in self.markers else None
 
     def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
-        for marker in self.markers:
-            text = text.replace(marker, f"{marker[0]}\u200b{marker[1:]}")
+        text = self.part(text)
         ends = range(0, len(text), CHARACTERS)
         return [sum((ord(c) + 1) << (_BITS * i) for i, c in enumerate(text[s : s + CHARACTERS])) + _PIECE for s in ends]
+
+    def part(self, text: str) -> str:
+        return parting.part(text, self._parted)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Tokens' ids have no text here."""

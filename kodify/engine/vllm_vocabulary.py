@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
+from kodify.engine import parting
 from kodify.engine.vllm_tokenizer import PlainTokenizer
 
 # Merges with nothing, so that a text after it is encoded as if it went on from another one: both vendors whose
@@ -21,11 +21,11 @@ class TokenizerVocabulary:
         self._plain = PlainTokenizer(tokenizer) if hasattr(tokenizer, "_tokenizer") else None
         self.quick_characters = self._plain.quick_characters if self._plain is not None else 0
         self.start_ids: list[int] = list(tokenizer.encode(""))
-        self._control: re.Pattern[str] | None = None
+        self._control = self._parted = None
         if hasattr(tokenizer, "added_tokens_decoder"):
             self._added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
-            longest_first = sorted(self._added, key=len, reverse=True)
-            self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            self._control = parting.matcher(self._added)
+            self._parted = parting.matcher(token.content.strip() for token in _marks(tokenizer))
             self._names: dict[int, str] | None = None
         else:  # Mistral's own, which reads no control token out of a text
             self._added = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
@@ -52,6 +52,9 @@ class TokenizerVocabulary:
             start, continues = cut, True
         return ids + self._encode_piece(text[start:], continues)
 
+    def part(self, text: str) -> str:
+        return parting.part(text, self._parted)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         if (names := self._names) is None:
             return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
@@ -76,6 +79,14 @@ class TokenizerVocabulary:
         if self._plain is not None:
             return self._plain.encode(text)
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def _marks(tokenizer: Any) -> Iterator[Any]:
+    """Added tokens that mean something: some vendors add runs of spaces and plain words too."""
+    for token in tokenizer.added_tokens_decoder.values():
+        text = token.content.strip()
+        if text and (token.special or (len(text) > 2 and not text.isalnum())):
+            yield token
 
 
 def _runs(token_ids: Sequence[int], alone: Container[int]) -> list[list[int]]:

@@ -12,18 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kodify.engine.base import Vocabulary
+from kodify.engine.parting import part
 from kodify.retrieval.base import Passage
 
 MOST_TITLE = 200
+LONG_LINE = 300  # a paragraph rather than a line
 LEAST_CUT = 4  # a passage that does not fit is cut if at least a quarter of it does
-PARTING = "\u200b"
-
-_MARKER = re.compile(
-    r"<[|｜][^<>\n]{1,64}[|｜]>|<<?/?[A-Za-z_][\w.:-]{0,40}>>?|\[/?[A-Z_]{2,30}\]|<\[[\w-]{1,40}\]>|<｜[^｜\n]{1,40}｜>"
-)
+# What marks messages in the templates of models whose vocabulary is not known here.
 _ALWAYS = re.compile(
-    r"<[|｜].*[|｜]>|</?s>|</?[be]os>|<<?/?SYS>>?|<(?:start|end)_of_turn>|<\[[\w-]+\]>"
-    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]"
+    r"<[|｜][^\n]{0,200}?[|｜]>|</?s>|</?(?:[be]os|unk|pad)>|</?SYS>|</?(?:start|end)_of_turn>|<\[[\w-]{1,40}\]>"
+    r"|</?(?:tool_call|tool_response|think)>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|[gs]MASK)\]"
+    r"|\[UNUSED_TOKEN_\d+\]|>>[A-Z_]{3,20}<<|\]~!?[a-z][\[\]]|\[e~\["
 )
 
 
@@ -58,7 +57,7 @@ def assemble(
         if text and len(text) * LEAST_CUT >= len(whole):
             taken.append(replace(passage, text=text, end=min(passage.end, passage.start + text.count("\n"))))
             blocks.append(_block(fence, head, text))
-        break
+            break
     if not taken:
         return question, []
     return _around(fence, blocks, question), taken
@@ -66,20 +65,7 @@ def assemble(
 
 def harmless(text: str, vocabulary: Vocabulary) -> str:
     """The same to read, without anything that is one of the model's control tokens."""
-
-    def parted(match: re.Match[str]) -> str:
-        found = match.group()
-        if not _ALWAYS.fullmatch(found) and not _is_control(found, vocabulary):
-            return found
-        return found[0] + PARTING + found[1:]
-
-    return _MARKER.sub(parted, text)
-
-
-def _is_control(text: str, vocabulary: Vocabulary) -> bool:
-    """A single token, that a plain text of the same letters would not be."""
-    found = vocabulary.token_id(text)
-    return found is not None and list(vocabulary.encode_plain(text, continues=True)) != [found]
+    return vocabulary.part(part(text, _ALWAYS))
 
 
 def _head(number: int, passage: Passage, vocabulary: Vocabulary) -> str:
@@ -103,14 +89,23 @@ def _around(fence: str, blocks: Sequence[str], question: str) -> str:
 
 
 def _cut(text: str, room: int, vocabulary: Vocabulary) -> str:
-    """Whole lines from its beginning that fit."""
+    """Whole lines from its beginning that fit; of one long line a part."""
     kept: list[str] = []
     for line in text.split("\n"):
-        room -= _tokens(vocabulary, line + "\n")
-        if room < 0:
+        used = _tokens(vocabulary, line + "\n")
+        if used > room:
+            if len(line) > LONG_LINE:
+                kept.append(_beginning(line, room, vocabulary))
             break
         kept.append(line)
+        room -= used
     return "\n".join(kept)
+
+
+def _beginning(line: str, room: int, vocabulary: Vocabulary) -> str:
+    while line and _tokens(vocabulary, line) > room:
+        line = line[: len(line) // 2]
+    return line
 
 
 def _tokens(vocabulary: Vocabulary, text: str) -> int:

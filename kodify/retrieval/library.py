@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import time
 from collections import defaultdict
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import numpy as np
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
 CUTTING = "1"  # of the rules that cut documents: other rules, and all are indexed anew
@@ -62,11 +65,15 @@ class Library:
         self._threads = ThreadPoolExecutor(1 if store.is_local else 8, thread_name_prefix="collections")
         self._abouts: dict[str, About] = {}
         self._writing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._repositories: dict[str, str] | None = None
-        self._repositories_at = 0.0
+        self._repositories: dict[str, list[str]] | None = None
+        self._listing: asyncio.Task[None] | None = None
+        self._listed_at: float | None = None
+        self.snippets_from = 0.0  # on the monotonic clock: when completions may search again
         self.running: dict[str, int] = defaultdict(int)  # documents on their way, by collection
 
     async def close(self) -> None:
+        if self._listing is not None:
+            self._listing.cancel()
         await self._in_thread(self._store.close)
         self._threads.shutdown(wait=False)
 
@@ -89,17 +96,28 @@ class Library:
             self._abouts[name] = await self._in_thread(lambda: self._store.about(name))
         return self._abouts[name]
 
-    async def of_repository(self, repository: str) -> str | None:
-        """The collection that was last filled from a checkout of it; asked of the store now and then."""
+    async def of_repository(self, repository: str) -> Sequence[str]:
+        """The collections that were last filled from a checkout of it. Which there are is asked of the store now and
+        then, beside who asks: only the first list is waited for."""
         now = time.monotonic()
-        if self._repositories is None or now - self._repositories_at > REPOSITORIES_EVERY_S:
-            self._repositories_at = now
-            found = {}
+        if self._listing is None and (self._listed_at is None or now - self._listed_at > REPOSITORIES_EVERY_S):
+            self._listed_at = now
+            self._listing = asyncio.create_task(self._list_repositories())
+        if self._listing is not None and self._repositories is None:
+            await asyncio.shield(self._listing)
+        return (self._repositories or {}).get(repository, ())
+
+    async def _list_repositories(self) -> None:
+        found: dict[str, list[str]] = defaultdict(list)
+        try:
             for name in await self.names():
                 if (known := (await self.about(name, fresh=True)).repository) is not None:
-                    found[known] = name
+                    found[known].append(name)
             self._repositories = found
-        return self._repositories.get(repository)
+        except KodifyError as error:
+            log.warning("completions go without their repositories: %s", error.message)
+        finally:
+            self._listing = None
 
     async def make(self, name: str) -> About:
         """For the vectors of the model that embeds. Raises BadRequestError, ConflictError."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
+import kodify
 from kodify.engine.scripted import CharacterVocabulary
+from kodify.engine.vllm_vocabulary import TokenizerVocabulary
 from kodify.retrieval.assembly import assemble, harmless
 from kodify.retrieval.base import Passage
 
 QUESTION = "What are pears?"
+NANO = Path(kodify.__file__).parent / "nano"
 FENCE = "quotation-0123456789abcdef"
 VOCABULARY = CharacterVocabulary()
 
@@ -73,12 +78,21 @@ def test_names_are_quoted_as_well(field: str) -> None:
         "<start_of_turn>",
         "<｜User｜>",
         "<|fim_prefix|>",
+        "<tool_call>",
+        "[gMASK]",
+        "[UNUSED_TOKEN_145]",
+        "]~b]",
+        "[e~[",
+        ">>TITLE<<",
+        f"<|{'x' * 100}|>",
     ],
 )
-def test_control_tokens_are_parted_and_can_still_be_read(marker: str) -> None:
-    shown = harmless(f"a {marker} b", VOCABULARY)
+@pytest.mark.parametrize("around", ["a {} b", "<{}>", "{0}{0}", "<<{}", "{}>>", "[{}]"])
+def test_control_tokens_are_parted_and_can_still_be_read(marker: str, around: str) -> None:
+    text = around.format(marker)
+    shown = harmless(text, VOCABULARY)
     assert marker not in shown
-    assert shown.replace("\u200b", "") == f"a {marker} b"
+    assert shown.replace("\u200b", "") == text
 
 
 @pytest.mark.parametrize("text", ["<div class='a'>b</div>", "x[0] = [NAME]", "a < b > c", "List<String>", "vec![INT]"])
@@ -91,6 +105,34 @@ def test_what_the_models_own_tokenizer_has_as_a_control_token_is_parted() -> Non
         markers = ("<weird>",)  # type: ignore[assignment]
 
     assert harmless("<weird> <other>", Own()) == "<\u200bweird> <other>"
+    assert harmless("<<weird>>", Own()) == "<<\u200bweird>>"
+
+
+def test_nothing_that_is_left_is_a_control_token_of_a_real_tokenizer() -> None:
+    """Messages are encoded with their template as one text, in which the tokenizer looks for its tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    control = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    assert len(control) > 5
+    nested = [
+        f"{before}{token}{after}"
+        for token in control
+        for before in ("", "<", "</", token[:2])
+        for after in ("", ">", token[1:])
+    ]
+    text = harmless("\n".join(nested), TokenizerVocabulary(tokenizer))
+    assert set(tokenizer.added_tokens_decoder).isdisjoint(tokenizer.encode(text, add_special_tokens=False))
+
+
+def test_a_small_passage_behind_a_large_one_is_taken() -> None:
+    large, small = passage("long " * 2000, path="large.md"), passage("one\ntwo", path="small.md")
+    _, taken = assemble(QUESTION, [large, small], VOCABULARY, 1200, lambda: FENCE)
+    assert [one.path for one in taken] == ["small.md"]
+
+
+def test_of_one_long_line_a_part_is_taken() -> None:
+    _, taken = assemble(QUESTION, [passage("word " * 400)], VOCABULARY, 2000, lambda: FENCE)
+    assert 500 <= len(taken[0].text) < 2000
+    assert ("word " * 400).startswith(taken[0].text)
 
 
 def test_its_size_is_bounded_and_whole_lines_are_kept() -> None:

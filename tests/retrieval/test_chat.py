@@ -46,6 +46,17 @@ def test_passages_go_into_the_prompt_and_sources_into_the_answer(served: conftes
     assert said.endswith("The question:\nAre pears sweet?")
 
 
+def test_passages_take_no_room_from_what_was_said(served: conftest.Served) -> None:
+    fill(served, "long", {"a.md": "# Pears\n\n" + "Pears are sweet. " * 90})
+    with served.client() as client:
+        for size, answer_tokens, told in ((10, None, True), (1000, None, True), (1800, None, False), (1800, 100, True)):
+            said = [{"role": "user", "content": "x" * size}, {"role": "assistant", "content": "y" * 500}]
+            body = {**ASK, "messages": [*said, ASK["messages"][1]], "retrieval": {"collection": "long"}}
+            answer = client.post(PATH, json=body | ({"max_tokens": answer_tokens} if answer_tokens else {})).json()
+            assert bool(answer["sources"]) == told, (size, answer_tokens)
+            assert len(prompt(served)) <= 4096 - (answer_tokens or 1024)
+
+
 def test_streamed_the_sources_come_first(served: conftest.Served) -> None:
     with served.client() as client:
         lines = client.post(PATH, json={**ASK, "stream": True}).text.split("\n\n")

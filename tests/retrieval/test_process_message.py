@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import psycopg
 import pytest
+from pydantic import SecretStr
 
 from kodify.engine.base import Job
 from kodify.engine.scripted import Script, ScriptedEngine
@@ -92,6 +94,33 @@ def test_only_so_much_is_remembered(begin: Callable[..., conftest.Served]) -> No
         for _ in range(3):
             client.post(PATH, json=ask("My name is Ann."))
     assert prompt(served).count("My name is Ann.") == 1
+
+
+def test_no_more_than_is_remembered_is_kept(begin: Callable[..., conftest.Served], users: dict[str, object]) -> None:
+    served = begin({"history_messages": 3})
+    table = f"{str(users['USERS_TABLE']).split('.')[0]}.chats_messages"
+    address = cast(SecretStr, users["DB_URL"]).get_secret_value()
+    with served.client() as client, psycopg.connect(address, autocommit=True) as connection:
+        for number in range(4):
+            client.post(PATH, json=ask(f"Question {number}."))
+            newest = f"SELECT count(*) FROM {table} WHERE content = %s"
+            eventually(lambda: connection.execute(newest, [f"Question {number}."]).fetchone() == (1,))  # noqa: B023
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (3,)
+        client.post(PATH, json=ask("And now?"))
+    assert "Question 3." in prompt(served)
+    assert "Question 2." not in prompt(served)  # half a turn is none: its answer alone was left
+
+
+def test_passages_take_no_room_from_the_question(begin: Callable[..., conftest.Served]) -> None:
+    served = begin({"max_tokens": 4000, "courses": {"fruit": {"collections": ["long"]}}})
+    fill(served, "long", {"a.md": "# Pears\n\n" + "Pears are sweet. " * 90})
+    with served.client() as client:
+        for size in (10, 1500, 2200, 2900):
+            asked = "Are pears sweet? " + "x" * size
+            answer = client.post(PATH, json=ask(asked, user_name=str(size)))
+            assert answer.status_code == 200, answer.text
+            assert prompt(served).endswith(asked)
+            assert ("Pears are sweet." in prompt(served)) == (size < 1700)
 
 
 def test_it_expires(begin: Callable[..., conftest.Served]) -> None:

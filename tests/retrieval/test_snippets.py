@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import httpx
 import pytest
 
+from kodify.api import snippets
 from tests import conftest
 from tests.retrieval.conftest import People, Start, fill
 
@@ -20,6 +22,12 @@ def asked(**more: Any) -> dict[str, Any]:
     segments = {"prefix": PREFIX, "suffix": "", "filepath": "main.py", "git_url": "git@Host:team/project.git"}
     options = {"return_prompt": True, "return_snippets": True}
     return {"language": "python", "segments": {**segments, **more}, "debug_options": options}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowded machine is no reason to go without."""
+    monkeypatch.setattr(snippets, "TIMEOUT_S", 30.0)
 
 
 def note(served: conftest.Served, name: str) -> None:
@@ -87,3 +95,36 @@ def test_nobody_gets_pieces_of_what_they_may_not_search(people: People) -> None:
     note(served, "closed")
     assert paths(clients["reader"], asked()) == ["lib/http.py"]
     assert paths(clients["other"], asked()) == []
+
+
+def test_of_several_collections_of_a_repository_those_that_one_may_search(people: People) -> None:
+    served, clients = people
+    for name, path in (("closed", "a.py"), ("open", "b.py"), ("grouped", "c.py")):
+        fill(served, name, {path: OTHER})
+        note(served, name)
+    assert sorted(paths(clients["reader"], asked())) == ["a.py", "b.py"]
+    assert sorted(paths(clients["other"], asked())) == ["b.py", "c.py"]
+
+
+def test_a_slow_store_holds_up_one_completion_and_not_the_next(
+    served: conftest.Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = served.app.state.library
+    go_on, began = threading.Event(), []
+
+    def names() -> list[str]:
+        began.append(True)
+        go_on.wait(30)
+        return ["code"]
+
+    monkeypatch.setattr(library._store, "names", names)
+    monkeypatch.setattr(snippets, "TIMEOUT_S", 0.05)
+    with served.client() as client:
+        assert paths(client, asked()) == []
+        assert paths(client, asked()) == []  # does not even ask
+        assert len(began) == 1
+        go_on.set()
+        monkeypatch.setattr(snippets, "TIMEOUT_S", 30.0)
+        library.snippets_from = 0.0
+        assert paths(client, asked()) == ["lib/http.py"]  # of the list that was asked for by the first
+        assert len(began) == 1

@@ -48,7 +48,7 @@ async def test_a_server_is_filled_and_searched(library: Library, by: str) -> Non
     await library.remove("notes", "docs/a.md")
     assert "docs/a.md" not in await library.held("notes")
     await library.note("notes", "host/p", "c0ffee")
-    assert await library.of_repository("host/p") == "notes"
+    assert await library.of_repository("host/p") == ["notes"]
     await library.drop("notes")
     assert await library.names() == []
 

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.line": {"kodify.errors"},
     "kodify.metrics": {"kodify", "kodify.line"},
     "kodify.engine.base": set(),
-    "kodify.engine.scripted": {"kodify.engine.base", "kodify.errors"},
+    "kodify.engine.scripted": {"kodify.engine.base", "kodify.engine.parting", "kodify.errors"},
     "kodify.engine": {"kodify.errors", "kodify.settings"},
     "kodify.engine.vllm_logging": {"kodify.errors", "kodify.logs", "kodify.settings"},
     "kodify.protocol": {"kodify.engine.base"},
@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.retrieval": {
         "kodify.config_file",
         "kodify.engine.base",
+        "kodify.engine.parting",
         "kodify.engines",
         "kodify.errors",
         "kodify.preprocess.languages",
