@@ -67,8 +67,10 @@ def check(
     capacity: Annotated[bool, typer.Option("--capacity", help="Tell what the models need of a GPU instead.")] = False,
     gpu_memory: Annotated[float | None, typer.Option(help="--capacity: a GPU's memory, GiB. Unset: asked.")] = None,
     gpu_others: Annotated[float | None, typer.Option(help="--capacity: GiB that other programs hold at most.")] = None,
-    context: Annotated[int | None, typer.Option(help="--capacity: a prompt's tokens. Unset: the longest.")] = None,
-    answer: Annotated[int, typer.Option(help="--capacity: an answer's tokens, beside --context.")] = 512,
+    context: Annotated[
+        int | None, typer.Option(help="--capacity: a prompt's tokens. Unset: the longest.", min=1)
+    ] = None,
+    answer: Annotated[int, typer.Option(help="--capacity: an answer's tokens, beside --context.", min=0)] = 512,
 ) -> None:
     """Print the effective settings, secrets masked, and whether Kodify would start with them."""
     settings = _load_settings(model=model, host=host, port=port, config=config)

@@ -13,6 +13,7 @@ from kodify.errors import ConfigError
 from kodify.settings import Settings, is_local_path
 
 NARROW_CACHE = ("fp8", "int8")
+UNITS = {"": 1, "k": 1000, "K": 1024, "m": 1000**2, "M": 1024**2}
 
 
 def report(
@@ -24,7 +25,10 @@ def report(
     fits = True
     for _, own in settings.models:
         if not is_local_path(own.model_path):
-            raise ConfigError(f"MODEL is {own.model_path}, a hub id: capacity is read from a folder's config.json.")
+            raise ConfigError(
+                f"MODEL is {own.model_path}, a hub id: capacity is read from a folder's config.json. Give --model a "
+                "folder that has it; the weights need not be there."
+            )
         plan = Plan(shape := read_shape(Path(own.model_path)), card, _run(own, shape, context, answer))
         lines.extend(_lines(own, plan))
         fits &= plan.least_gpuutil <= plan.most_gpuutil
@@ -38,7 +42,10 @@ def _lines(settings: Settings, plan: Plan) -> Iterator[str]:
     each = "" if gpus == 1 else f" on each of {gpus} GPUs"
     yield f"{settings.served_names[0]}: {shape.kind}, {shape.parameters / 1e9:.2f} billion parameters"
     yield f"  weights: {plan.weights / GIB:.1f} GiB{each} ({measured})"
-    yield f"  beside them: about {plan.beside / GIB:.1f} GiB for activations, CUDA graphs and CUDA itself"
+    yield (
+        f"  beside them: about {plan.beside / GIB:.1f} GiB for activations, CUDA graphs and CUDA itself: an "
+        "estimate, the log of a start tells it exactly"
+    )
     yield (
         f"  KV cache: {plan.token_bytes / 1024:.4g} KiB a token, {plan.request_bytes / GIB:.2f} GiB for a request of "
         f"{run.tokens:,} tokens, prompt and answer"
@@ -61,30 +68,44 @@ def _lines(settings: Settings, plan: Plan) -> Iterator[str]:
 
 def _run(settings: Settings, shape: Shape, context: int | None, answer: int) -> Run:
     given = settings.engine_arguments
-    longest = int(_argument(given, "max-model-len") or shape.longest)
+    longest = _number(given, "max-model-len") or shape.longest
     narrow = (_argument(given, "kv-cache-dtype") or "auto").startswith(NARROW_CACHE)
-    batched, most = (_argument(given, name) for name in ("max-num-batched-tokens", "max-num-seqs"))
     return Run(
         tokens=longest if context is None else min(context + answer, longest),
         gpuutil=settings.gpuutil,
         dtype=settings.dtype,
         eager=settings.eager,
-        tensor_parallel=int(_argument(given, "tensor-parallel-size") or 1),
-        pipeline_parallel=int(_argument(given, "pipeline-parallel-size") or 1),
+        tensor_parallel=_number(given, "tensor-parallel-size", "tp") or 1,
+        pipeline_parallel=_number(given, "pipeline-parallel-size", "pp") or 1,
         cache_bytes=1 if narrow else 2,
-        batched_tokens=int(batched) if batched else None,
-        most_at_once=int(most) if most else None,
+        batched_tokens=_number(given, "max-num-batched-tokens"),
+        most_at_once=_number(given, "max-num-seqs"),
     )
 
 
-def _argument(given: str, name: str) -> str | None:
+def _number(given: str, name: str, short: str = "") -> int | None:
+    """As vLLM reads it: 32k is 32,000 and 32K 32,768. None where it is unset, or vLLM is to find it (auto, -1)."""
+    found = _argument(given, name, short)
+    if found is None or found.lower() in ("auto", "-1"):
+        return None
+    number = re.fullmatch(r"([1-9]\d*(?:\.\d+)?)([kKmM]?)", found)
+    if number is None:
+        raise ConfigError(f"ADDITIONAL_ARGS has --{name} {found}, which is no number above 0: correct it.")
+    return int(float(number[1]) * UNITS[number[2]])
+
+
+def _argument(given: str, name: str, short: str = "") -> str | None:
     """The last of that name, in any of the spellings that ADDITIONAL_ARGS takes."""
-    spelled = name.replace("-", "[-_]")
-    found = re.findall(rf"--{spelled}(?:\s*=\s*|\s+)(\S+)", given)
+    spelled = "--" + name.replace("-", "[-_]") + (f"|-{short}" if short else "")
+    found = re.findall(rf"(?:^|\s)(?:{spelled})(?:\s*=\s*|\s+)(\S+)", given)
     return found[-1] if found else None
 
 
 def _card(gpu_gib: float | None, others_gib: float | None) -> Card:
+    if gpu_gib is not None and not 0.5 <= gpu_gib <= 10_000:  # nan is neither
+        raise ConfigError(f"--gpu-memory is {gpu_gib:g}: give a GPU's memory in GiB, as the driver tells it.")
+    if others_gib is not None and not 0 <= others_gib <= 10_000:
+        raise ConfigError(f"--gpu-others is {others_gib:g}: give what other programs hold at most, in GiB.")
     total, used = (gpu_gib * GIB, 0.0) if gpu_gib is not None else _asked()
     return Card(int(total), int(used if others_gib is None else others_gib * GIB))
 

@@ -92,7 +92,8 @@ def started_block(settings: Settings, engines: Engines, state: Any, seconds: flo
     first = (generating or list(engines.running))[0]
     scheme = "http" if settings.tls_cert is None else "https"
     address = f"{scheme}://{_reachable(settings.host)}:{settings.port}"
-    token = ' -H "Authorization: Bearer $VLLM_API_KEY"' if settings.vllm_api_key is not None else ""
+    name = "VLLM_API_KEY" if settings.vllm_api_key is not None else "TOKEN" if settings.mtsai_auth else None
+    token = f' -H "Authorization: Bearer ${name}"' if name is not None else ""
     curl = (
         f"curl {address}/v1/completions{token} -H 'Content-Type: application/json' "
         f"""-d '{{"model": "{first.facts.names[0]}", "prompt": "def main():", "max_tokens": 32}}'"""

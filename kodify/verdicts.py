@@ -27,6 +27,13 @@ def refuse_to_start(settings: Settings) -> None:
 
 def problems(settings: Settings) -> Iterator[str]:
     """One sentence each, saying what to do."""
+    yield from standing(settings)
+    yield from encryption(settings)
+    yield from _port(settings)
+
+
+def standing(settings: Settings) -> Iterator[str]:
+    """Those of the settings alone. What runs with them holds its port, and `kodify doctor` looks closer at TLS."""
     try:
         each = settings.models
     except ConfigError as error:
@@ -43,8 +50,6 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from journal(settings)
     yield from chats(settings)
     yield from browsers(settings)
-    yield from encryption(settings)
-    yield from _port(settings)
 
 
 def notices(settings: Settings) -> Iterator[str]:

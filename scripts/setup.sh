@@ -14,6 +14,6 @@ ${PYTHON:-python3} -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
 }
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 
-echo "Installing the $accel set: about a minute, and longer where the downloads are slow."
+echo "Installing the $accel set: a few minutes, and longer where the downloads are slow."
 scripts/packages.sh "$accel" .venv/bin/python requirements/dev.txt
 .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .

@@ -14,6 +14,19 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2}
 # An MLP with two matrices instead of three.
 UNGATED = {"gpt2", "gpt_bigcode", "starcoder2", "phi", "falcon", "gpt_neox", "opt"}
 QKV_BIAS = {"qwen2", "qwen2_moe", "starcoder2"}
+# What GPT-2 and its kin call the same.
+OLDER_NAMES = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "n_positions": "max_position_embeddings",
+}
+MOST_LAYERS = 10_000
+LEARNED_POSITIONS = {"gpt2", "gpt_bigcode"}
+COUNTED_LAYERS = {"full_attention", "sliding_attention"}
+# Layers that keep a state of a fixed size, beside those that attend.
+STATES = ("full_attention_interval", "linear_num_key_heads", "mamba_d_state", "ssm_state_size", "layers_block_type")
 HEAD_NORMS = {"qwen3", "qwen3_moe", "gemma3", "gemma3_text"}
 FOUR_NORMS = {"gemma2", "gemma3", "gemma3_text"}  # a layer; others have two
 
@@ -58,23 +71,43 @@ def read_shape(folder: Path) -> Shape:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         shape = shape_of(config)
     except OSError as error:
-        raise ConfigError(f"{folder / 'config.json'} can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder / 'config.json'} does not tell what the model needs: {error!r}.") from None
+        raise ConfigError(
+            f"{folder / 'config.json'} can't be read ({error.strerror}): give the model's folder."
+        ) from None
+    except KeyError as error:
+        raise _unclear(folder, f"it has no {error.args[0]}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unclear(folder, str(error)) from None
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return replace(shape, file_bytes=weights or None)
 
 
+def _unclear(folder: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{folder / 'config.json'} does not tell what the model needs ({reason}): give a language model's, or go by "
+        "what the log of a start says."
+    )
+
+
 def shape_of(config: Mapping[str, Any]) -> Shape:
-    """Of a config.json's content; of a model that also sees, its language part."""
-    outer, config = config, config.get("text_config") or config
+    """Of a config.json's content; of a model that also sees, its language part. Raises KeyError, ValueError or
+    TypeError."""
+    outer, config = config, _renamed(config.get("text_config") or config)
     kind = str(config["model_type"])
     hidden, layers, vocabulary = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+    if min(hidden, layers, vocabulary, int(config["num_attention_heads"])) < 1:
+        raise ValueError("a size in it is not above 0")
+    if layers > MOST_LAYERS:
+        raise ValueError(f"it has {layers:,} layers")
+    if set(config.get("layer_types") or ()) - COUNTED_LAYERS or any(config.get(key) for key in STATES):
+        raise ValueError("its layers are not all of attention, and others are not counted here")
     attention, kept = _attention(config, kind, hidden, layers)
     mlps = sum(_mlp(config, kind, hidden, layer) for layer in range(layers))
     norms = layers * hidden * (4 if kind in FOUR_NORMS else 2) + hidden
     linear = layers * attention + mlps
+    longest = int(config.get("max_position_embeddings") or 4096)
     embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings", _tied_unless_said(kind)) else 2)
+    embeddings += longest * hidden if kind in LEARNED_POSITIONS else 0
     dtype = str(config.get("dtype") or config.get("torch_dtype") or outer.get("torch_dtype") or "bfloat16")
     return Shape(
         kind=kind,
@@ -83,11 +116,18 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         hidden=hidden,
         widest=max(hidden, int(config.get("intermediate_size") or 4 * hidden)),
         vocabulary=vocabulary,
-        longest=int(config.get("max_position_embeddings") or 4096),
+        longest=longest,
         dtype=dtype if dtype in DTYPE_BYTES else "bfloat16",
         bits=_bits(outer.get("quantization_config") or config.get("quantization_config")),
         kept=kept,
     )
+
+
+def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "n_embd" not in config:
+        return config
+    heads = {"num_key_value_heads": 1} if config.get("multi_query") else {}
+    return {OLDER_NAMES.get(key, key): value for key, value in config.items()} | {"use_bias": True, **heads}
 
 
 def _attention(config: Mapping[str, Any], kind: str, hidden: int, layers: int) -> tuple[int, tuple[Kept, ...]]:
@@ -104,7 +144,7 @@ def _attention(config: Mapping[str, Any], kind: str, hidden: int, layers: int) -
     shared = int(config.get("num_key_value_heads") or heads)
     size = int(config.get("head_dim") or hidden // heads)
     parameters = hidden * size * (2 * heads + 2 * shared)
-    if kind in QKV_BIAS or config.get("attention_bias"):
+    if kind in QKV_BIAS | LEARNED_POSITIONS or config.get("attention_bias"):
         parameters += size * (heads + 2 * shared)
     if config.get("use_bias"):
         parameters += hidden * 3  # of the output, and of the two norms
@@ -142,7 +182,7 @@ def _mlp(config: Mapping[str, Any], kind: str, hidden: int, layer: int) -> int:
 
 
 def _tied_unless_said(kind: str) -> bool:
-    return kind.startswith(("gemma", "starcoder2", "gpt2"))
+    return kind.startswith(("gemma", "starcoder2", "gpt2", "gpt_bigcode"))
 
 
 def _bits(given: Mapping[str, Any] | None) -> float | None:

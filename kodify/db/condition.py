@@ -6,10 +6,14 @@ import time
 from dataclasses import dataclass
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from kodify.db import migrations
 from kodify.db.database import Database
 from kodify.db.schema import Schema
+from kodify.errors import ConfigError
+
+PATIENCE_MS = 10_000  # a migration that runs may hold the tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +25,22 @@ class Condition:
 
 
 def examine(database: Database, tables: Schema) -> Condition:
-    """Blocks. Raises ConfigError, or UnreachableError, with what to mend: also where the tables are not up to date."""
+    """Blocks, but not for a migration that runs or hangs. Raises ConfigError, or UnreachableError, with what to mend:
+    also where the tables are not up to date."""
     database.find(make=False)
-    with migrations.locked(database, tables) as connection:
+    try:
+        return _examine(database, tables)
+    except DBAPIError as error:
+        reason = str(error.orig).strip().split("\n")[0]
+        raise ConfigError(
+            f"The tables at {database.shown} ({tables.setting}) can't be looked at: {reason}. See whether the role "
+            "owns them."
+        ) from None
+
+
+def _examine(database: Database, tables: Schema) -> Condition:
+    with migrations.connected(database) as connection:
+        connection.execute(text(f"SET statement_timeout = {PATIENCE_MS}"))
         migrations.check_version(connection, tables)
         before = time.time()
         row = connection.execute(

@@ -108,17 +108,23 @@ def _run(context: Any, connection: Connection, tables: Schema) -> None:
 
 
 @contextlib.contextmanager
-def locked(database: Database, tables: Schema) -> Iterator[Connection]:
-    """A connection that holds the lock of these tables' migrations."""
+def connected(database: Database) -> Iterator[Connection]:
     engine = create_engine("postgresql+psycopg://", creator=database.blocking_connection, poolclass=NullPool)
     try:
-        with engine.connect() as connection:  # closed at the end, and with it the lock
-            key = crc32(f"kodify.{tables.schema}.{tables.name}".encode())
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-            connection.commit()  # the lock is the session's, not the transaction's
+        with engine.connect() as connection:
             yield connection
     finally:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def locked(database: Database, tables: Schema) -> Iterator[Connection]:
+    """A connection that holds the lock of these tables' migrations."""
+    with connected(database) as connection:  # closed at the end, and with it the lock
+        key = crc32(f"kodify.{tables.schema}.{tables.name}".encode())
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        connection.commit()  # the lock is the session's, not the transaction's
+        yield connection
 
 
 def _config(connection: Connection, tables: Schema) -> Config:

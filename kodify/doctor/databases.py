@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kodify.db.chats_tables import chats_tables
 from kodify.db.condition import Condition, examine
-from kodify.db.database import Database
+from kodify.db.database import Database, UnreachableError
 from kodify.db.journal_tables import SCHEMA
 from kodify.db.places import chats_database, journal_database, users_database
 from kodify.db.schema import Schema
@@ -24,7 +24,7 @@ def look(settings: Settings) -> Iterator[Finding]:
     found = list(_places(settings))
     for about, database, tables in found:
         yield from _look(about, database, tables)
-    if not found:
+    if not (found or settings.mtsai_auth or settings.logs):
         yield ok("databases", "none is configured: no users, no journal.")
 
 
@@ -40,6 +40,9 @@ def _places(settings: Settings) -> Iterator[tuple[str, Database, Schema]]:
 def _look(about: str, database: Database, tables: Schema) -> Iterator[Finding]:
     try:
         condition = examine(database, tables)
+    except UnreachableError as error:
+        yield failed(about, f"{error.message} See whether it runs, and whether its address and password are right.")
+        return
     except KodifyError as error:
         yield failed(about, error.message)
         return

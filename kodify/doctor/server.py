@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import ssl
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
@@ -15,6 +17,7 @@ from kodify.settings import Settings
 
 PATIENCE_S = 10.0
 MOST_SKEW_S = 5.0
+ADDRESS = re.compile(r"https?://[^/\s?#]+(/[^\s?#]*)?")
 EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -25,10 +28,13 @@ def address(settings: Settings) -> str:
 
 def look(settings: Settings, url: str | None, ca: str | None) -> Iterator[Finding]:
     place = (url or address(settings)).rstrip("/")
+    if not ADDRESS.fullmatch(place):
+        yield failed("server", f"{place} is no address: give --url as https://HOST:PORT.")
+        return
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
-        yield failed("server", f"the certificates {ca} can't be read: {error}.")
+        yield failed("server", f"--ca names {ca}, which is no file of certificates in PEM form: {error}.")
         return
     if url is None:  # by an address that its certificate need not name
         context.check_hostname = False
@@ -37,19 +43,37 @@ def look(settings: Settings, url: str | None, ca: str | None) -> Iterator[Findin
         try:
             health = client.get("/health")
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            yield failed("server", f"{place} does not answer ({reason}): start it, or name it with --url.")
+            yield _silence(place, error)
             return
         yield from _engine(place, health)
         yield from _clock(health)
         yield from _readiness(client)
 
 
+def _silence(place: str, error: httpx.TransportError) -> Finding:
+    reason = str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return failed(
+                "server",
+                f"{place} shows a certificate that is not trusted ({cause.verify_message}): give its authority's with "
+                "--ca, or put a good one in its place.",
+            )
+        cause = cause.__cause__ or cause.__context__
+    if place.startswith("http:") and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return failed("server", f"{place} answers no HTTP ({reason}): if it has TLS, give --url as https://….")
+    return failed("server", f"{place} does not answer ({reason}): start it, or name it with --url.")
+
+
 def _engine(place: str, health: httpx.Response) -> Iterator[Finding]:
     if health.status_code != 200:
         yield failed("engine", f"{place}/health answers {health.status_code}: {_message(health)}")
         return
-    version = health.json().get("version")
+    version = _content(health).get("version")
+    if version is None:
+        yield failed("engine", f"{place}/health answers, but is not Kodify's: name Kodify with --url.")
+        return
     yield ok("engine", f"{place} can generate, version {version}.")
     if version != __version__:
         yield warning("version", f"the server is {version} and this command {__version__}: use the server's own.")
@@ -60,7 +84,9 @@ def _readiness(client: httpx.Client) -> Iterator[Finding]:
     if answer.status_code != 200:
         yield warning("readiness", f"/ready answers {answer.status_code}: {_message(answer)}")
         return
-    content = answer.json()
+    content = _content(answer)
+    if "models" not in content:
+        return
     for label, reason in content.get("left_out", {}).items():
         yield warning("models", f"{label} is not served: {reason}")
     yield ok(
@@ -83,7 +109,13 @@ def _clock(answer: httpx.Response) -> Iterator[Finding]:
 
 
 def _message(answer: httpx.Response) -> str:
+    return str(_content(answer).get("message") or f"{answer.text[:200]!r}.")
+
+
+def _content(answer: httpx.Response) -> dict[str, Any]:
+    """Empty where it is no JSON object."""
     try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:200]
+        content = answer.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

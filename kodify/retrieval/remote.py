@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -36,7 +37,8 @@ class RemoteCollection:
     def __init__(self, server: str, token: str | None, name: str) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._server = server.rstrip("/")
-        self._client = httpx.AsyncClient(base_url=self._server, headers=headers, timeout=TIMEOUT_S)
+        trust = ssl.create_default_context()  # the host's authorities; httpx would take a list of its own
+        self._client = httpx.AsyncClient(base_url=self._server, headers=headers, timeout=TIMEOUT_S, verify=trust)
         self._name = name
         self._path = f"/api/v1/collections/{quote(name, safe='')}"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ipaddress
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,10 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from kodify.cli import app
-from kodify.doctor import examine, host, server
+from kodify.db import migrations
+from kodify.db.journal_tables import SCHEMA
+from kodify.db.places import journal_database
+from kodify.doctor import certificates, collections, databases, examine, host, server
 from kodify.settings import Settings
 from tests.conftest import Serve, eventually, free_port
 
@@ -55,7 +60,8 @@ def test_a_sound_installation(installed: dict[str, Any], serve: Serve, settings:
         eventually(lambda: client.get("/ready").status_code == 200)
     found = states(own, served.url)
     assert set(found.values()) == {"ok"}, found
-    assert {"engine", "models", "clock", "users", "journal", "chats", "disk", "spool", "certificate"} == set(found)
+    about = {"engine", "models", "clock", "settings", "users", "journal", "chats", "disk", "spool", "certificate"}
+    assert about == set(found)
 
 
 def test_tables_that_were_never_made(settings: Settings, installed: dict[str, Any]) -> None:
@@ -74,20 +80,106 @@ def test_a_database_that_is_not_there(settings: Settings, tmp_path: Path) -> Non
         },
     )
     findings = list(examine(own, f"http://127.0.0.1:{free_port()}"))
-    assert [one.state for one in findings if one.about == "users"] == ["failed"]
+    (users,) = [one for one in findings if one.about == "users"]
+    assert users.state == "failed"
+    assert "See whether it runs" in users.sentence
     assert "secret" not in str(findings)
 
 
+def migrated(settings: Settings, place: Place) -> Settings:
+    own = applied(settings, place.variables)
+    database = journal_database(own)
+    database.find(make=True)
+    migrations.prepare(database, SCHEMA, migrate=True)
+    return own
+
+
+def journal_of(settings: Settings) -> tuple[str, str]:
+    (found,) = databases.look(settings)
+    return found.state, found.sentence
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [("0001", "out of date: run `kodify migrate`"), ("9999", "by a newer Kodify (9999): upgrade")],
+)
+def test_tables_of_another_version(place: Place, settings: Settings, version: str, says: str) -> None:
+    own = migrated(settings, place)
+    assert journal_of(own)[0] == "ok"
+    place.rows("UPDATE journal_version SET version_num = %s", version)
+    state, sentence = journal_of(own)
+    assert state == "failed"
+    assert says in sentence
+
+
+def test_tables_of_somebody_else(place: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = migrated(settings, place)
+    place.rows("CREATE ROLE stranger LOGIN PASSWORD 'none'")
+    try:
+        state, sentence = journal_of(own.model_copy(update={"logs_db_username": "stranger"}))
+    finally:
+        place.rows("DROP ROLE stranger")
+    assert state == "failed"
+    assert "See whether the role owns them." in sentence
+
+
+def test_a_migration_that_hangs_is_not_waited_for(place: Place, settings: Settings) -> None:
+    own = migrated(settings, place)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with migrations.locked(journal_database_found(own), SCHEMA):
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(30)
+        assert journal_of(own)[0] == "ok"
+    finally:
+        done.set()
+        thread.join()
+
+
+def journal_database_found(settings: Settings) -> Any:
+    database = journal_database(settings)
+    database.find(make=False)
+    return database
+
+
+def test_settings_with_which_kodify_would_not_start_again(settings: Settings, tmp_path: Path) -> None:
+    """No users where they are wanted is not `none is configured`."""
+    broken = {"MTSAI_AUTH": True, "AUTH_TYPE": "DB", "MODEL": str(tmp_path / "gone"), "DATA_PATH": str(tmp_path)}
+    findings = list(examine(applied(settings, broken), f"http://127.0.0.1:{free_port()}"))
+    said = {one.sentence for one in findings if (one.about, one.state) == ("settings", "failed")}
+    assert any("gone, which is not a folder here" in sentence for sentence in said)
+    assert any("needs DB_URL" in sentence for sentence in said)
+    assert "databases" not in {one.about for one in findings}
+
+
 @contextlib.contextmanager
-def answering(status: int, date: str) -> Iterator[str]:
-    """A server whose probes say that."""
+def answering(
+    status: int, date: str, answer: bytes | None = None, pair: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """A server whose probes say that; by TLS where it has a certificate and its key."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps(
-                {"version": "0", "message": "It loads.", "models": ["m"], "device": "cpu", "running": 0, "waiting": 0}
-                | {"left_out": {"embedder": "no folder"}}
-            ).encode()
+            body = (
+                answer
+                or json.dumps(
+                    {
+                        "version": "0",
+                        "message": "It loads.",
+                        "models": ["m"],
+                        "device": "cpu",
+                        "running": 0,
+                        "waiting": 0,
+                    }
+                    | {"left_out": {"embedder": "no folder"}}
+                ).encode()
+            )
             self.send_response_only(status)
             self.send_header("Date", date)
             self.send_header("Content-Length", str(len(body)))
@@ -98,9 +190,77 @@ def answering(status: int, date: str) -> Iterator[str]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        if pair is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*pair)
+            running.socket = context.wrap_socket(running.socket, server_side=True)
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
+        yield f"{'https' if pair else 'http'}://127.0.0.1:{running.server_port}"
         running.shutdown()
+
+
+def sentence_of(settings: Settings, url: str, ca: Path | None = None) -> str:
+    """The only one, which says what failed."""
+    (found,) = server.look(settings, url, str(ca) if ca is not None else None)
+    assert found.state == "failed"
+    return found.sentence
+
+
+def test_a_server_that_is_another_or_is_asked_wrongly(settings: Settings, tmp_path: Path) -> None:
+    now = formatdate(usegmt=True)
+    with answering(200, now, b"<html>A printer</html>") as url:
+        found = {one.about: one.sentence for one in server.look(settings, url, None)}
+        assert "is not Kodify's" in found["engine"]
+    assert "is no address" in sentence_of(settings, "kodify.example.com")
+    assert "start it, or name it" in sentence_of(settings, f"http://127.0.0.1:{free_port()}")
+    assert "no file of certificates" in sentence_of(settings, "https://127.0.0.1", tmp_path / "none")
+    pair = certificate(tmp_path, timedelta(days=-9), timedelta(days=9))
+    with answering(200, now, pair=pair) as url:
+        assert "is not trusted (self-signed certificate)" in sentence_of(settings, url)
+        assert "if it has TLS" in sentence_of(settings, url.replace("https", "http"))
+        assert "engine" in {one.about for one in server.look(settings, url, str(pair[0]))}
+    pair = certificate(tmp_path, timedelta(days=-9), timedelta(days=-1))
+    with answering(200, now, pair=pair) as url:
+        assert "certificate has expired" in sentence_of(settings, url, pair[0])
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "state"),
+    [
+        ("1.19.1", "right", "ok"),
+        ("1.12.4", "right", "warning"),
+        ("1.19.1", "wrong", "failed"),
+        (None, "right", "failed"),
+    ],
+)
+def test_qdrant(settings: Settings, version: str | None, key: str, state: str) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200 if self.path == "/" or self.headers["api-key"] == "right" else 401)
+            body = json.dumps({"title": "qdrant", "version": version} if version else []).encode()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    assert list(collections.look(settings)) == []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{running.server_port}"
+        own = applied(settings, {"QDRANT_URL": SecretStr(url), "QDRANT_API_KEY": SecretStr(key)})
+        (found,) = collections.look(own)
+        running.shutdown()
+    assert found.state == state, found
+    assert key not in found.sentence
+
+
+def test_a_qdrant_that_is_not_there(settings: Settings) -> None:
+    own = applied(settings, {"QDRANT_URL": SecretStr(f"http://user:secret@127.0.0.1:{free_port()}")})
+    (found,) = collections.look(own)
+    assert found.state == "failed"
+    assert "secret" not in found.sentence
 
 
 def test_a_server_that_loads_and_one_whose_clock_is_wrong(settings: Settings) -> None:
@@ -131,23 +291,57 @@ def test_a_disk_without_room(settings: Settings, tmp_path: Path, monkeypatch: py
     assert [one.state for one in host.look(own) if one.about == "disk"] == ["failed"]
 
 
-@pytest.mark.parametrize(("days", "state"), [(365, "ok"), (5, "warning"), (-1, "failed")])
-def test_a_certificate(settings: Settings, tmp_path: Path, days: int, state: str) -> None:
+def test_a_folder_that_can_not_be_written(settings: Settings) -> None:
+    own = applied(settings, {"LOGS": True, "DATA_PATH": "/proc/kodify"})
+    found = {one.about: one for one in host.look(own)}
+    assert found["disk"].state == "failed"
+    assert "can't be written" in found["disk"].sentence
+
+
+def certificate(folder: Path, begins: timedelta, ends: timedelta) -> tuple[Path, Path]:
+    """Signed by itself, with its key; from now on counted."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kodify.example.com")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(now - timedelta(days=9))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    (tmp_path / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (tmp_path / "key.pem").write_bytes(pem)
-    own = applied(settings, {"TLS_CERT": str(tmp_path / "cert.pem"), "TLS_KEY": str(tmp_path / "key.pem")})
-    assert [one.state for one in host.look(own) if one.about == "certificate"] == [state]
+    (folder / "key.pem").write_bytes(pem)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "state"),
+    [(-9, 365, "ok"), (-9, 5, "warning"), (-9, -1, "failed"), (2, 365, "failed")],
+)
+def test_a_certificate(settings: Settings, tmp_path: Path, begins: int, ends: int, state: str) -> None:
+    cert, key = certificate(tmp_path, timedelta(days=begins), timedelta(days=ends))
+    own = applied(settings, {"TLS_CERT": str(cert), "TLS_KEY": str(key)})
+    assert [one.state for one in certificates.look(own)] == [state]
+    own = applied(settings, {"TLS_CERT": str(cert), "TLS_KEY": str(key), "TLS_CLIENT_CA": str(cert)})
+    assert [(one.about, one.state) for one in certificates.look(own)][1:] == [("clients' authority", state)]
+    key.unlink()
+    (found,) = certificates.look(own)
+    assert (found.state, "TLS_KEY names" in found.sentence) == ("failed", True)
+
+
+def test_authorities_are_those_that_ssl_cert_file_names(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = applied(settings, {"OIDC_DISCOVERY_URL": "https://sso.example.com/.well-known/openid-configuration"})
+    cert, _ = certificate(tmp_path, timedelta(days=-9), timedelta(days=9))
+    for path, state in ((cert, "ok"), (tmp_path / "none.pem", "failed"), (tmp_path / "key.pem", "failed")):
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        found = {one.about: one for one in certificates.look(own)}["authorities"]
+        assert found.state == state, found
+        assert str(path) in found.sentence
 
 
 def test_the_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

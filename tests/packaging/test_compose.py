@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from qdrant_client.common.version_check import is_compatible
 
 from kodify import verdicts
 from kodify.settings import Settings
@@ -67,6 +68,27 @@ def test_every_variable_that_compose_names_is_in_an_example_or_has_a_default() -
     with_default = set(re.findall(r"\$\{([A-Z0-9_]+):-", text))
     assert interpolated() - with_default <= set(variables(ROOT / "configs" / "env" / "company.env"))
     assert {service["build"]["target"] for service in COMPOSE["services"].values() if "build" in service} <= set(STAGES)
+
+
+def tag(service: str) -> str:
+    found = re.fullmatch(r"\$\{\w+:-[^:}]+:([^:}]+)\}", COMPOSE["services"][service]["image"])
+    assert found, service
+    return found[1]
+
+
+def test_every_image_of_others_names_a_version() -> None:
+    others = [name for name, service in COMPOSE["services"].items() if "build" not in service]
+    assert len(others) > 5
+    assert [name for name in others if not re.match(r"v?\d+\.\d+", tag(name))] == []
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+def test_qdrants_client_accepts_the_server(accelerator: str) -> None:
+    """By the client's own rule: one major version, minor ones that differ by one at most."""
+    locked = (ROOT / "requirements" / f"{accelerator}.txt").read_text(encoding="utf-8")
+    (client,) = re.findall(r"^qdrant-client==(\S+)", locked, re.M)
+    assert is_compatible(client, tag("qdrant").removeprefix("v"))
+    assert not is_compatible(client, "1.12.4")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from kodify.capacity import Card, Plan, Run, read_shape
 from kodify.capacity.plan import GIB
@@ -107,6 +107,24 @@ STARCODER: dict[str, Any] = {  # 2, 7B
     "vocab_size": 49152,
     "max_position_embeddings": 16384,
 }
+GPT2: dict[str, Any] = {
+    "model_type": "gpt2",
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "n_positions": 1024,
+    "vocab_size": 50257,
+}
+STARCODER_1: dict[str, Any] = {  # starcoderbase-1b
+    "model_type": "gpt_bigcode",
+    "n_embd": 2048,
+    "n_layer": 24,
+    "n_head": 16,
+    "n_inner": 8192,
+    "n_positions": 8192,
+    "multi_query": True,
+    "vocab_size": 49152,
+}
 AWQ = {**QWEN, "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
 
 
@@ -121,8 +139,10 @@ AWQ = {**QWEN, "quantization_config": {"quant_method": "awq", "bits": 4, "group_
         (QWEN_MOE, 30_532_122_624, 48 * 2 * 4 * 128 * 2),
         (STARCODER, 7_173_923_840, 32 * 2 * 4 * 128 * 2),
         (AWQ, 7_615_616_512, 57_344),
+        (GPT2, 124_439_808, 12 * 2 * 768 * 2),
+        (STARCODER_1, 1_137_207_296, 24 * 2 * 128 * 2),
     ],
-    ids=["qwen", "llama", "mla", "gemma", "moe", "many-experts", "ungated", "awq"],
+    ids=["qwen", "llama", "mla", "gemma", "moe", "many-experts", "ungated", "awq", "older-names", "one-kv-head"],
 )
 def test_parameters_and_kv_cache_of_published_models(
     config: dict[str, Any], parameters: int, bytes_a_token: int
@@ -181,11 +201,30 @@ def test_gpuutil_has_two_ends() -> None:
     assert Plan(shape_of(MIXTRAL), Card(80 * GIB), Run(32768)).least_gpuutil > 1
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"model_type": "whisper", "d_model": 3}'])
-def test_a_config_that_tells_nothing_is_refused(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "it has no model_type"),
+        ("[]", ""),
+        ("{", ""),
+        ('{"model_type": "whisper", "d_model": 3}', "it has no hidden_size"),
+        (json.dumps({**LLAMA, "hidden_size": "big"}), "big"),
+        (json.dumps({**LLAMA, "num_attention_heads": 0}), "not above 0"),
+        (json.dumps({**LLAMA, "num_hidden_layers": 10**9}), "1,000,000,000 layers"),
+        (json.dumps({**QWEN_MOE, "full_attention_interval": 4}), "not all of attention"),
+        (json.dumps({**QWEN, "layer_types": ["linear_attention"] * 28}), "not all of attention"),
+        (json.dumps({**QWEN, "quantization_config": [4]}), ""),
+    ],
+)
+def test_a_config_that_tells_nothing_is_refused(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.json"):
+    with pytest.raises(ConfigError, match=r"config\.json does not tell.*: give a language model's") as refused:
         read_shape(tmp_path)
+    assert reason in refused.value.message
+
+
+def test_a_head_size_that_is_null_is_what_the_heads_leave() -> None:
+    assert shape_of({**LLAMA, "head_dim": None}) == shape_of(LLAMA)
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -199,6 +238,56 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "28 KiB a token" in result.output  # half of 56
     assert "GPUUTIL=0.72" in result.output
     assert "64 requests" in result.output  # as many as may run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--max-model-len=8k", "for a request of 8,000 tokens"),
+        ("--max-model-len 8K", "for a request of 8,192 tokens"),
+        ("--max_model_len auto", "for a request of 32,768 tokens"),
+        ("-tp 2", "on each of 2 GPUs"),
+        ("-tp=2 --pipeline-parallel-size 2", "on each of 4 GPUs"),
+    ],
+)
+def test_numbers_are_read_as_vllm_reads_them(
+    arguments: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = told(QWEN, tmp_path, monkeypatch, "--gpu-memory", "80", ADDITIONAL_ARGS=arguments)
+    assert result.exit_code == 0
+    assert says in result.output
+    assert "an estimate" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "says"),
+    [
+        (["--gpu-memory", "0"], "", "--gpu-memory is 0"),
+        (["--gpu-memory", "nan"], "", "--gpu-memory is nan"),
+        (["--gpu-memory", "80", "--gpu-others", "-1"], "", "--gpu-others is -1"),
+        (["--gpu-memory", "80"], "--tensor-parallel-size two", "--tensor-parallel-size two, which is no number"),
+        (["--gpu-memory", "80"], "--max-num-seqs 0", "correct it"),
+    ],
+)
+def test_the_command_refuses_what_is_no_number(
+    options: list[str], arguments: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = told(QWEN, tmp_path, monkeypatch, *options, ADDITIONAL_ARGS=arguments)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert says in result.output
+
+
+def told(
+    config: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str, **variables: str
+) -> Result:
+    monkeypatch.chdir(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    return CliRunner().invoke(app, ["check", "--capacity", "--model", str(folder), *options], env=variables)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give the model's folder"):
+        read_shape(tmp_path / "gone")
 
 
 def test_the_command_where_nothing_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

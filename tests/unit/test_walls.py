@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kodify.errors": set(),
     "kodify.shipped": set(),
     "kodify.capacity": {"kodify.errors"},
-    "kodify.doctor": {"kodify", "kodify.db", "kodify.errors", "kodify.settings", "kodify.tls"},
+    "kodify.doctor": {"kodify", "kodify.db", "kodify.errors", "kodify.settings", "kodify.verdicts"},
     "kodify.config_file": {"kodify.errors"},
     "kodify.settings": {"kodify.errors", "kodify.config_file"},
     "kodify.line": {"kodify.errors"},
