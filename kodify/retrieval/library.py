@@ -20,6 +20,7 @@ from kodify.errors import BadRequestError, ConflictError, KodifyError, Unavailab
 from kodify.retrieval import reading, terms
 from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Passage, Point, SkippedError, Where
 from kodify.retrieval.fusion import fuse
+from kodify.retrieval.gist import gist
 from kodify.retrieval.links import link
 from kodify.retrieval.points import payload_of, point_id
 from kodify.retrieval.store import Store
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
-CUTTING = "1"  # of the rules that cut documents: other rules, and all are indexed anew
+CUTTING = "2"  # of the rules that cut documents and weigh words: other rules, and all are indexed anew
 TEXTS_AT_ONCE = 64
 CANDIDATES = 50  # of each kind, before they are fused
 MOST_K = 50
 MOST_QUERY_CHARACTERS = 8000
 CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer could not be seen whole
 LEAST_PIECE, MOST_PIECE = 600, 1800
-CODE_CHARACTERS = 640  # that are embedded: what code is for stands at its beginning, and all of its words are indexed
 PROBE = "size"
 REPOSITORIES_EVERY_S = 60.0
 
@@ -172,8 +172,9 @@ class Library:
                 await self._write(name, path, [Point(point_id(path, 0), payload)])
                 return Put(0, "it is empty")
             headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
-            seen = CODE_CHARACTERS if document.language in GRAMMARS else MOST_PIECE
-            vectors = await self._embed(engine, [self.entry.passage_prefix + text[:seen] for text in headed])
+            is_code = document.language in GRAMMARS
+            read = [gist(path, piece.title, piece.text) for piece in pieces] if is_code else headed
+            vectors = await self._embed(engine, [self.entry.passage_prefix + text for text in read])
             weights = await asyncio.to_thread(lambda: [terms.weights(text) for text in headed])
             points = [
                 Point(

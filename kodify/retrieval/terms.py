@@ -7,7 +7,7 @@ from collections import Counter
 from functools import lru_cache
 from zlib import crc32
 
-K1, B = 1.2, 0.75
+K1, B = 1.2, 0.5  # pieces are cut to a size: length says less of them than of documents
 USUAL_WORDS = 64  # in a piece of code; BM25 asks for the average, which would change with each document
 MOST_CHARACTERS = 100  # of a word: beyond it is data, not language
 

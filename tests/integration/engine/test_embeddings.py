@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from kodify.engine.vllm_embed import VllmEmbedder
+from kodify.engine.vllm_embed import VllmEmbedder, cpu_dtype
 from kodify.errors import BadRequestError, ConfigError, UnavailableError
 from kodify.settings import Settings
 
@@ -42,7 +42,7 @@ def make(**fields: Any) -> VllmEmbedder:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedder() -> AsyncIterator[VllmEmbedder]:
-    found = make()
+    found = make(dtype="float32")  # in bfloat16 what else is in a batch can be seen
     try:
         await found.start()
         yield found
@@ -165,6 +165,10 @@ async def test_a_model_of_several_sizes_and_its_end(embedder: VllmEmbedder) -> N
     )
     try:
         await nested.start()
+        assert nested.facts.details["dtype"] == cpu_dtype()
+        texts = [text for pair in NEAR for text in pair]
+        exact, quick = await embedder.embed(texts), await nested.embed(texts)
+        assert (exact.vectors * quick.vectors).sum(1).min() > 0.999
         whole, short = await nested.embed(["Hello World"]), await nested.embed(["Hello World"], dimensions=64)
         start = whole.vectors[:, :64]
         assert short.vectors == pytest.approx(start / np.linalg.norm(start), abs=1e-4)
