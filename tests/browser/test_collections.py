@@ -247,6 +247,19 @@ def test_the_next_chat_begins_with_the_choice_and_an_older_one_has_its_own(visit
     eventually(lambda: kept(page)["settings"]["retrieval"] is None)
 
 
+def test_the_next_chat_does_not_begin_with_what_is_gone(visits: Visits, filled: Shop) -> None:
+    page = visits.open(filled.url)
+    choose(page, "Our code", "Заметки")
+    filled.drop("code")
+    page.reload()
+    expect(page.locator("#drawn-open")).to_have_text("Заметки и notes")
+    notice = page.locator(".notice").filter(has_text="Can't be searched any more: code.")
+    expect(notice).to_be_visible()
+    page.reload()
+    expect(page.locator("#drawn-open")).to_have_text("Заметки и notes")
+    expect(notice).to_have_count(0)  # told once
+
+
 def test_a_collection_that_is_gone_is_told_and_the_chat_goes_on(visits: Visits, filled: Shop) -> None:
     page = visits.open(filled.url)
     choose(page, "Our code", "Заметки")

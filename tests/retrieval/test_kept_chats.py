@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from tests import conftest
 from tests.api.test_errors import assert_error
 from tests.conftest import eventually
-from tests.retrieval.conftest import Start, fill
+from tests.retrieval.conftest import People, Start, fill
 from tests.retrieval.test_chat import prompt
 
 
@@ -66,3 +66,22 @@ def test_a_collection_that_is_not_there_refuses_the_message(served: conftest.Ser
         assert_error(answer, 404, "NotFoundError", "There is no collection none.")
         assert history(client, chat_id)["messages"] == []
         assert_error(client.post("/api/v1/chat", json={"retrieval": {}}), 400, "BadRequestError")
+
+
+def test_who_may_search_no_longer_is_told_which_collection_it_is(people: People) -> None:
+    served, clients = people
+    fill(served, "closed", {"a.md": "Pears are sweet."})
+    reader = clients["reader"]
+    chat_id = reader.post("/api/v1/chat", json={"retrieval": {"collection": "closed"}}).json()["chat_id"]
+    path = f"/api/v1/chat/{chat_id}/send_message"
+    assert reader.post(path, json={"message": "Are pears sweet?"}).status_code == 202
+    eventually(lambda: history(reader, chat_id)["messages"][-1]["status"] == "done")
+    served.app.state.settings.file.retrieval.collections["closed"].users[:] = ["somebody@example.ru"]
+    answer = reader.post(path, json={"message": "And apples?"})
+    assert_error(answer, 404, "NotFoundError", "There is no collection closed.")
+    assert answer.json()["param"] == "collection"
+    assert reader.get("/api/v1/collections").json()["data"] == []
+    assert history(reader, chat_id)["messages"][1]["sources"][0]["text"] == "Pears are sweet."  # as they were given it
+    assert reader.patch(f"/api/v1/chat/{chat_id}", json={"retrieval": None}).status_code == 200
+    assert reader.post(path, json={"message": "And apples?"}).status_code == 202
+    eventually(lambda: history(reader, chat_id)["messages"][-1]["status"] == "done")

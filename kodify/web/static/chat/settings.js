@@ -3,8 +3,9 @@
 
 import { api } from "../base/api.js";
 import { find, findAll, h } from "../base/dom.js";
+import { notify } from "../base/notices.js";
 import { language, onLanguage, t } from "../base/texts.js";
-import { Collections } from "./collections.js";
+import { Collections, collectionTitle } from "./collections.js";
 
 const KEPT = "kodify.settings";
 const DIALS = { temperature: 1, top_p: 1 }; // where a dial stands while the model's default holds
@@ -18,7 +19,7 @@ export class Settings {
     this.model = find("#model");
     this.level = find("#level");
     this.chosen = kept();
-    this.isForNew = true; // no chat is open
+    this.isForNew = false; // of a chat that has not begun
     this.collections = new Collections({
       onChosen: (names) => this.drawFrom(names),
       onDropped: () => (this.drawFrom([]), this.tell()),
@@ -76,7 +77,11 @@ export class Settings {
 
   /** A chat that begins does not begin with what is gone. */
   forget() {
-    if (this.isForNew && this.collections.lost.length) this.drawWithout(this.collections.lost);
+    const { lost } = this.collections;
+    if (!this.isForNew || !lost.length) return;
+    this.drawWithout(lost);
+    this.keep();
+    notify(t("chat.collections_lost", { names: lost.map(collectionTitle).join(", ") }));
   }
 
   drawFrom(names) {
@@ -100,8 +105,13 @@ export class Settings {
   }
 
   tell() {
-    localStorage.setItem(KEPT, JSON.stringify(this.chosen));
+    this.keep();
     return this.onChanged(this.value);
+  }
+
+  /** For the next chats. */
+  keep() {
+    localStorage.setItem(KEPT, JSON.stringify(this.chosen));
   }
 
   reset() {
