@@ -19,9 +19,9 @@ from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError, NotFoundError
 from kodify.retrieval import build, syncing
 from kodify.retrieval.base import Held, Origin, Where
+from kodify.retrieval.checkouts import Checkout, checkout_of
 from kodify.retrieval.library import Library, Put
 from kodify.retrieval.remote import RemoteCollection
-from kodify.retrieval.walking import Checkout, checkout_of
 from kodify.settings import Settings
 
 app = typer.Typer(help="The collections that are here.", no_args_is_help=True)
@@ -40,6 +40,9 @@ def index(
     path: Annotated[Path, typer.Argument(exists=True, help="A folder, a git checkout, or one file.")],
     collection: Collection,
     under: Annotated[str, typer.Option(help="The folder in the collection that this is the content of.")] = "",
+    source: Annotated[
+        str | None, typer.Option(help="What this folder is called, where its path is another one each time.")
+    ] = None,
     server: Server = None,
     token: Token = None,
     as_json: AsJson = False,
@@ -51,7 +54,7 @@ def index(
         checkout = await asyncio.to_thread(checkout_of, root)
         async with _target(collection, server, token) as target:
             with _Bar(quiet=as_json) as bar:
-                return await syncing.sync(root, checkout, target, under=under, told=bar.tell)
+                return await syncing.sync(root, checkout, target, under=under, source=source, told=bar.tell)
 
     report = _run(work)
     if as_json:
@@ -180,9 +183,9 @@ class _HereTarget:
     async def held(self) -> dict[str, Held]:
         return await self._here.library.held(self._name)
 
-    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
+    async def put(self, path: str, data: bytes, origin: Origin, source: str) -> Put:
         await self._here.engine()
-        return await self._here.library.put(self._name, path, data, origin)
+        return await self._here.library.put(self._name, path, data, origin, source)
 
     async def remove(self, path: str) -> None:
         await self._here.library.remove(self._name, path)
@@ -252,6 +255,7 @@ def _tell(report: syncing.Report, collection: str) -> None:
     typer.echo(
         f"{collection}: {report.indexed} indexed ({report.pieces} pieces), {report.unchanged} unchanged, "
         f"{report.removed} removed, {len(report.skipped)} skipped, {len(report.failed)} failed"
+        + (f"; {report.others} from elsewhere kept" if report.others else "")
     )
 
 

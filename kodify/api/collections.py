@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +20,8 @@ from kodify.errors import BadRequestError, NotFoundError
 from kodify.protocol.retrieval import Checkout, NewCollection, SearchRequest
 from kodify.retrieval import Library
 from kodify.retrieval.access import may_search
-from kodify.retrieval.base import About, Origin, Where
+from kodify.retrieval.base import About, Held, Origin, Where
+from kodify.retrieval.walking import has_controls
 
 MOST_PATH = 1024
 
@@ -44,9 +46,19 @@ async def show(request: Request) -> Response:
     """Its status: what it has, and what is on its way."""
     library, name = library_of(request), _name(request)
     held = await library.held(name)
+    shown = _shown(request, await library.about(name), 0)
+    return await asyncio.to_thread(lambda: _json({**shown, **_counted(held), "running": library.running[name]}))
+
+
+def _counted(held: Mapping[str, Held]) -> dict[str, Any]:
+    """`stale`: documents that have to be put again."""
     skipped = {path: one.skipped for path, one in held.items() if one.skipped is not None}
-    shown = _shown(request, await library.about(name), sum(one.pieces for one in held.values()))
-    return _json({**shown, "documents": len(held) - len(skipped), "skipped": skipped, "running": library.running[name]})
+    return {
+        "documents": len(held) - len(skipped),
+        "pieces": sum(one.pieces for one in held.values()),
+        "skipped": skipped,
+        "stale": sum(not one.digest for one in held.values()),
+    }
 
 
 async def note(request: Request) -> Response:
@@ -65,9 +77,11 @@ async def drop(request: Request) -> Response:
 
 
 async def documents(request: Request) -> Response:
-    """All that it has whole, with digests by which a client knows what has changed."""
+    """All that it has, with digests by which a client knows what has changed."""
     held = await library_of(request).held(_name(request))
-    return _json({"data": [{"path": path, **asdict(one)} for path, one in held.items()]})
+    return await asyncio.to_thread(
+        lambda: _json({"data": [{"path": path, **asdict(one)} for path, one in held.items()]})
+    )
 
 
 async def put(request: Request) -> Response:
@@ -76,7 +90,7 @@ async def put(request: Request) -> Response:
     name, path = _name(request), _path(request)
     asked = request.query_params
     origin = Origin(asked.get("commit"), asked.get("repository"), asked.get("origin"))
-    done = await library_of(request).put(name, path, await request.body(), origin)
+    done = await library_of(request).put(name, path, await request.body(), origin, asked.get("source"))
     await _note(request, "upload", name, path)
     return _json({"path": path, "pieces": done.pieces, "skipped": done.skipped})
 
@@ -144,7 +158,7 @@ def _name(request: Request) -> str:
 def _path(request: Request) -> str:
     path: str = request.path_params["path"]
     parts = path.split("/")
-    if len(path) > MOST_PATH or any(part in ("", ".", "..") for part in parts) or not path.isprintable():
+    if len(path) > MOST_PATH or any(part in ("", ".", "..") for part in parts) or has_controls(path):
         raise BadRequestError("A document's path has folders and a name, without . and .. .", param="path")
     return path
 

@@ -53,6 +53,7 @@ class OfCommit(BaseModel):
     commit: str | None = None
     repository: str | None = None
     origin: str | None = None
+    source: str | None = None
 
 
 class SignOn(BaseModel):
@@ -288,7 +289,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/v1/collections/{name}"): Operation(
         "What a collection has, and what is on its way.",
         _DOCUMENTS,
-        fields=(*_COLLECTION, "documents", "skipped", "running"),
+        fields=(*_COLLECTION, "documents", "skipped", "stale", "running"),
         errors=(404,),
     ),
     ("PATCH", "/api/v1/collections/{name}"): Operation(
@@ -306,7 +307,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Passages that answer a question.", _DOCUMENTS, ("search",), fields=("data",), errors=(404, 409)
     ),
     ("GET", "/api/v1/collections/{name}/documents"): Operation(
-        "The documents that a collection has whole, with their digests.", _DOCUMENTS, fields=("data",), errors=(404,)
+        "The documents that a collection has, with their digests: none where one has to be put again.",
+        _DOCUMENTS,
+        fields=("data",),
+        errors=(404,),
     ),
     ("PUT", "/api/v1/collections/{name}/documents/{path}"): Operation(
         "Put a document, in place of what there was of it.",

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from kodify.api.collections import library_of, may
 from kodify.errors import KodifyError
 from kodify.preprocess.hole import Hole, Snippet
-from kodify.retrieval.walking import repository_name
+from kodify.retrieval.checkouts import repository_name
 
 log = logging.getLogger(__name__)
 

@@ -32,11 +32,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a collection has of a document, all of it."""
+    """What a collection has of a document. `digest`: of its bytes; empty where it has to be put again, for some of it
+    is missing, or it was cut by other rules. `source`: the run that put it; None of one that was put by itself."""
 
     digest: str
     pieces: int
     skipped: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import time
@@ -19,6 +18,7 @@ from kodify.engine.base import EmbeddingEngine
 from kodify.errors import BadRequestError, ConflictError, KodifyError, UnavailableError
 from kodify.retrieval import reading, terms
 from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Passage, Point, SkippedError, Where
+from kodify.retrieval.digests import counting, digest, kept, rules
 from kodify.retrieval.fusion import fuse
 from kodify.retrieval.gist import gist
 from kodify.retrieval.links import link
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
-CUTTING = "2"  # of the rules that cut documents and weigh words: other rules, and all are indexed anew
 TEXTS_AT_ONCE = 64
 CANDIDATES = 50  # of each kind, before they are fused
 MOST_K = 50
@@ -142,35 +141,40 @@ class Library:
             await self._in_thread(lambda: self._store.drop(name))
 
     async def held(self, name: str) -> dict[str, Held]:
-        await self.about(name, fresh=True)
-        return await self._in_thread(lambda: self._store.held(name))
+        """Its documents, by path."""
+        about = await self.about(name, fresh=True)
+        rules, most = self._rules(), self._most(about)
+        found = await self._in_thread(lambda: self._store.held(name))
+        return await asyncio.to_thread(lambda: {path: counting(one, rules, most) for path, one in found.items()})
 
     async def count(self, name: str) -> int:
         return await self._in_thread(lambda: self._store.count(name))
 
-    async def put(self, name: str, path: str, data: bytes, origin: Origin = NOWHERE) -> Put:
+    async def put(self, name: str, path: str, data: bytes, origin: Origin = NOWHERE, source: str | None = None) -> Put:
         """In place of what there was of the document. One that is skipped is remembered with the reason.
 
         Raises ConflictError where the collection was made for another model.
         """
         about = await self.about(name)
         engine = self._embedder_of(about)
-        hashed = digest(data)
+        most = _most(engine)
+        hashed = kept(self._rules(), most, digest(data))
+        told = {} if source is None else {"source": source}
         self.running[name] += 1
         try:
-            most = min(MOST_PIECE, max(LEAST_PIECE, engine.facts.context_tokens * CHARACTERS_A_TOKEN))
             try:
                 document = await asyncio.to_thread(reading.read, path, data, most)
             except SkippedError as skipped:
                 reason = str(skipped)
-                payload = payload_of(path, 0, 1, hashed, "", skipped=reason)
+                payload = payload_of(path, 0, 1, hashed, "", skipped=reason, **told)
                 await self._write(name, path, [Point(point_id(path, 0), payload)])
                 return Put(0, reason)
             pieces = document.pieces
             if not pieces:
-                payload = payload_of(path, 0, 1, hashed, document.language, skipped="it is empty")
+                reason = "it is empty"
+                payload = payload_of(path, 0, 1, hashed, document.language, skipped=reason, **told)
                 await self._write(name, path, [Point(point_id(path, 0), payload)])
-                return Put(0, "it is empty")
+                return Put(0, reason)
             headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
             is_code = document.language in GRAMMARS
             read = [gist(path, piece.title, piece.text) for piece in pieces] if is_code else headed
@@ -181,7 +185,7 @@ class Library:
                     point_id(path, number),
                     payload_of(
                         path, number, len(pieces), hashed, document.language,
-                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, **_told(origin),
+                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, **_told(origin), **told,
                     ),
                     vectors[number],
                     weights[number],
@@ -260,6 +264,15 @@ class Library:
         async with self._writing[name]:
             yield
 
+    def _rules(self) -> str:
+        return rules(self.entry.passage_prefix)
+
+    def _most(self, about: About) -> int | None:
+        try:
+            return _most(self._embedder_of(about))
+        except KodifyError:
+            return None
+
     def _embedder_of(self, about: About) -> EmbeddingEngine:
         engine = self._embedder(self.entry.model)
         if about.model not in engine.facts.names:
@@ -282,9 +295,9 @@ class Library:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def digest(data: bytes) -> str:
-    """Of a document's bytes, and of the rules that cut it."""
-    return hashlib.sha256(CUTTING.encode() + b"\0" + data).hexdigest()
+def _most(engine: EmbeddingEngine) -> int:
+    """Characters of a piece."""
+    return min(MOST_PIECE, max(LEAST_PIECE, engine.facts.context_tokens * CHARACTERS_A_TOKEN))
 
 
 def _unit(row: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:

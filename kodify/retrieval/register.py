@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kodify.retrieval.base import About, Held
 
-FORMAT = 1
+FORMAT = 2
 FILE = "kodify.json"
 
 
@@ -55,7 +55,7 @@ class Register:
     def write(self, name: str, known: Known) -> None:
         """Of a collection that is closed."""
         with contextlib.suppress(OSError):  # then it is opened the next time
-            held = {path: (one.digest, one.pieces, one.skipped) for path, one in known.held.items()}
+            held = {path: (one.digest, one.pieces, one.skipped, one.source) for path, one in known.held.items()}
             found = {"format": FORMAT, "stamp": self._stamp(name), "about": asdict(known.about)}
             text = json.dumps({**found, "pieces": known.pieces, "held": held}, ensure_ascii=False)
             fresh = self._file(name).with_suffix(".new")

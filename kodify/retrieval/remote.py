@@ -19,8 +19,8 @@ from kodify.errors import (
     UnavailableError,
 )
 from kodify.retrieval.base import Held, Origin
+from kodify.retrieval.checkouts import Checkout
 from kodify.retrieval.library import Put
-from kodify.retrieval.walking import Checkout
 
 TIMEOUT_S = 600.0  # a large document on a slow machine
 TRIES = 5
@@ -54,14 +54,17 @@ class RemoteCollection:
         try:
             await self._ask("GET", self._path)
         except NotFoundError:
-            await self._ask("POST", "/api/v1/collections", json={"name": self._name})
+            try:
+                await self._ask("POST", "/api/v1/collections", json={"name": self._name})
+            except ConflictError:  # another run has made it meanwhile
+                await self._ask("GET", self._path)
 
     async def held(self) -> dict[str, Held]:
         data = (await self._ask("GET", f"{self._path}/documents"))["data"]
-        return {one["path"]: Held(one["digest"], one["pieces"], one["skipped"]) for one in data}
+        return {one["path"]: Held(one["digest"], one["pieces"], one["skipped"], one["source"]) for one in data}
 
-    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
-        known = {"commit": origin.commit, "repository": origin.repository, "origin": origin.path}
+    async def put(self, path: str, data: bytes, origin: Origin, source: str) -> Put:
+        known = {"commit": origin.commit, "repository": origin.repository, "origin": origin.path, "source": source}
         query = {name: value for name, value in known.items() if value is not None}
         told = await self._ask("PUT", f"{self._path}/documents/{quote(path)}", content=data, params=query)
         return Put(told["pieces"], told["skipped"])

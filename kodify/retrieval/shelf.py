@@ -24,6 +24,7 @@ class _Document:
     digests: dict[str, set[int]] = field(default_factory=dict)  # each with its pieces' numbers
     of: int = 0
     skipped: str | None = None
+    source: str | None = None
 
 
 class Shelf:
@@ -62,6 +63,7 @@ class Shelf:
             document.rows.append(row)
             document.digests.setdefault(payload["digest"], set()).add(payload["number"])
             document.of, document.skipped = payload["of"], payload.get("skipped")
+            document.source = payload.get("source", document.source)
             self._ids.append(id)
             self._places.append((payload["path"], payload["language"]))
             self._terms.append(terms)
@@ -94,13 +96,15 @@ class Shelf:
         return gone
 
     def held(self) -> dict[str, Held]:
-        """The documents of which all pieces are there, of one digest."""
+        """All documents, without a digest those of which not all pieces are there, of one digest."""
         found = {}
         for path, document in self._documents.items():
             ((digest, numbers), *others) = document.digests.items()
             if not others and len(numbers) == document.of:
                 pieces = 0 if document.skipped is not None else document.of
-                found[path] = Held(digest, pieces, document.skipped)
+                found[path] = Held(digest, pieces, document.skipped, document.source)
+            else:
+                found[path] = Held("", sum(self._real[row] for row in document.rows), None, document.source)
         return found
 
     def near(self, vector: Any, limit: int, where: Where) -> list[str]:

@@ -28,6 +28,7 @@ POINTS_AT_ONCE = 64
 PAGE = 4096
 TIMEOUT_S = 30
 _INDEXED = ("path", "folders", "language")
+_TOLD = ["path", "digest", "of", "number", "skipped", "language", "source"]
 
 
 class Store:
@@ -64,7 +65,7 @@ class Store:
     def names(self) -> list[str]:
         if self._is_unopened():
             known = [self._register.read(name) for name in self._register.names()]
-            if all(known):
+            if known and all(known):
                 return sorted(one.about.name for one in known if one is not None)
         with self._talking() as client:
             return sorted(one.name for one in client.get_collections().collections if self._find(one.name) is not None)
@@ -108,15 +109,13 @@ class Store:
             self._shelves.pop(name, None)
 
     def held(self, name: str) -> dict[str, Held]:
-        """The documents that are whole, by path."""
+        """The documents, by path."""
         if (known := self._known(name)) is not None:
             return dict(known.held)
         if self.is_local:
             return self._shelf(name).held()
         shelf = Shelf()
-        for _, payload, _ in self._points(
-            name, ["path", "digest", "of", "number", "skipped", "language"], vectors=False
-        ):
+        for _, payload, _ in self._points(name, _TOLD, vectors=False):
             shelf.add([("", payload, {}, None)])
         return shelf.held()
 
@@ -224,8 +223,7 @@ class Store:
     def _shelf(self, name: str) -> Shelf:
         if name not in self._shelves:
             shelf = Shelf()
-            fields = ["path", "digest", "of", "number", "skipped", "language"]
-            shelf.add((*point, None) for point in self._points(name, fields, vectors=True))
+            shelf.add((*point, None) for point in self._points(name, _TOLD, vectors=True))
             self._shelves[name] = shelf
         return self._shelves[name]
 

@@ -1,133 +1,184 @@
-"""The files below a folder that are documents: .gitignore honoured, links not followed."""
+"""The files below a folder that are documents: what git ignores is left out, links are not followed."""
 
 from __future__ import annotations
 
 import os
-import subprocess
+import re
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
-from kodify.retrieval.base import NOWHERE, Origin
+from kodify.retrieval.checkouts import GitError, Listing, listing, top_of
+from kodify.retrieval.ignoring import Ignore
 from kodify.retrieval.reading import MOST_BYTES, refusal
 
 NEVER = frozenset({".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".mypy_cache", ".ruff_cache"})
-GIT_TIMEOUT_S = 10
+MOST_LINES = 1024 * 1024  # bytes of a .gitignore
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_Above = list[tuple[str, Ignore]]  # with the folder each is of, as far as it is known
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`path`: from the folder on, with slashes. `refused`: why it is left out."""
+    """`path`: from the folder on, with slashes; empty of the folder itself. `refused`: why it is left out.
+    `is_unknown`: what there is of it, or below it, could not be told."""
 
     path: str
     file: Path
     refused: str | None = None
+    is_unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """What git knows of a folder. `place`: of the folder in its repository; `files`: those in it, by their paths from
-    the folder on, that are as the commit has them."""
-
-    repository: str | None = None
-    commit: str | None = None
-    place: str = ""
-    files: frozenset[str] = field(default=frozenset(), repr=False)
-
-    def origin(self, path: str) -> Origin:
-        return Origin(self.commit, self.repository, self.place + path) if path in self.files else NOWHERE
-
-
-def walk(root: Path, most_bytes: int = MOST_BYTES) -> Iterator[Found]:
+def walk(root: Path, most_bytes: int = MOST_BYTES) -> list[Found]:
     """In the order of their paths. `root` may be one file."""
     if root.is_file():
-        yield _found(root, root.name, most_bytes)
-        return
-    yield from _below(root, "", [], most_bytes)
+        return [one for one in [_found(root, root.name, most_bytes)] if one is not None]
+    found: list[Found] = []
+    trees = [(root, "")]
+    while trees:
+        folder, at = trees.pop()
+        for one in _tree(folder, at, most_bytes):
+            if one.refused is None and one.path.endswith("/"):
+                trees.append((one.file, one.path))
+            else:
+                found.append(one)
+    return sorted(found, key=lambda one: one.path)
 
 
-def _below(folder: Path, at: str, above: list[tuple[str, GitIgnoreSpec]], most_bytes: int) -> Iterator[Found]:
-    specs = above
-    if (own := _spec(folder / ".gitignore")) is not None:
-        specs = [*above, (at, own)]
-    if not at and (exclude := _spec(folder / ".git" / "info" / "exclude")) is not None:
-        specs = [("", exclude), *specs]
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        yield Found(at or ".", folder, f"it can't be read: {error.strerror}")
-        return
-    for entry in entries:
-        path = f"{at}{entry.name}"
-        if entry.is_symlink():
+def _tree(folder: Path, at: str, most_bytes: int) -> Iterator[Found]:
+    """The checkouts inside it are folders here, with a slash at the end."""
+    top = top_of(folder)
+    if at and top != folder:  # a submodule that is not checked out
+        top = None
+    if top is not None:
+        try:
+            told = listing(folder)
+        except GitError as error:
+            reason = f"git does not tell what is ignored here, so .gitignore is read without it: {error}"
+            yield Found(at.rstrip("/"), folder, reason)
+        else:
+            if told is not None:
+                yield from _listed(folder, at, told, most_bytes)
+                return
+            top = None
+    yield from _below(folder, at, most_bytes, *(_above(folder, top) if top is not None else ("", [])))
+
+
+def _listed(folder: Path, at: str, told: Listing, most_bytes: int) -> Iterator[Found]:
+    if told.complaint is not None:
+        yield Found(at.rstrip("/"), folder, f"git could not look at all of it: {told.complaint}", is_unknown=True)
+    behind: dict[str, bool] = {}  # folders: whether there is a link on the way
+    for path in told.paths:
+        above, _, name = path.rstrip("/").rpartition("/")
+        if above not in behind:
+            parts = above.split("/") if above else []
+            behind[above] = not NEVER.isdisjoint(parts) or any(map(_is_link, _down(folder, parts)))
+        if behind[above] or name in NEVER:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name not in NEVER and not _ignored(specs, path + "/"):
-                yield from _below(Path(entry.path), path + "/", specs, most_bytes)
-        elif entry.is_file(follow_symlinks=False) and not _ignored(specs, path):
-            yield _found(Path(entry.path), path, most_bytes)
+        if (found := _found(folder / above / name, at + path.rstrip("/"), most_bytes)) is not None:
+            yield found
 
 
-def _found(file: Path, path: str, most_bytes: int) -> Found:
+def _is_link(file: Path) -> bool:
+    """Not where it can't be told: what is below can't be read then either."""
+    try:
+        return file.is_symlink()
+    except OSError:
+        return False
+
+
+def _down(folder: Path, parts: list[str]) -> Iterator[Path]:
+    for part in parts:
+        folder = folder / part
+        yield folder
+
+
+def _above(folder: Path, top: Path) -> tuple[str, _Above]:
+    """What is said above a folder of a checkout, and the folder's own place in it. Nothing where it is ignored itself:
+    who names it wants it."""
+    place = folder.relative_to(top).as_posix() + "/" if folder != top else ""
+    above: _Above = [("", own) for own in [_ignore(top / ".git" / "info" / "exclude")] if own is not None]
+    parts = place.split("/")[:-1]
+    for count, part in enumerate(parts):
+        here = "".join(f"{one}/" for one in parts[:count])
+        if (own := _ignore(top / here / ".gitignore")) is not None:
+            above.append((here, own))
+        if _ignored(above, here + part, True):
+            return "", []
+    return place, above
+
+
+def _below(root: Path, at: str, most_bytes: int, place: str, above: _Above) -> Iterator[Found]:
+    waiting = [(root, "", above)]
+    while waiting:
+        folder, inside, specs = waiting.pop()
+        if (own := _ignore(folder / ".gitignore")) is not None:
+            specs = [*specs, (place + inside, own)]
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Found((at + inside).rstrip("/"), folder, _unreadable(error), is_unknown=True)
+            continue
+        for name in names:
+            file, path = folder / name, inside + name
+            if name in NEVER or (found := _found(file, at + path, most_bytes)) is None:
+                continue
+            is_folder = found.path.endswith("/")
+            if _ignored(specs, place + path, is_folder):
+                continue
+            if is_folder and found.refused is None and not os.path.lexists(file / ".git"):
+                waiting.append((file, path + "/", specs))
+            else:
+                yield found
+
+
+def _found(file: Path, path: str, most_bytes: int) -> Found | None:
+    """A folder has a slash at the end. None of what is neither, and of what has gone meanwhile."""
+    try:
+        status = file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Found(path, file, _unreadable(error), is_unknown=True)
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if not is_folder and not stat.S_ISREG(status.st_mode):
+        return None
     try:
         path.encode()
     except UnicodeEncodeError:
         return Found(ascii(path), file, "its name is no UTF-8")
-    return Found(path, file, refusal(path, file.stat().st_size, most_bytes))
+    if has_controls(path):
+        return Found(ascii(path), file, "its name has control characters")
+    return Found(path + "/", file) if is_folder else Found(path, file, refusal(path, status.st_size, most_bytes))
 
 
-def _spec(file: Path) -> GitIgnoreSpec | None:
+def has_controls(path: str) -> bool:
+    return _CONTROLS.search(path) is not None
+
+
+def _unreadable(error: OSError) -> str:
+    return f"it can't be read: {error.strerror}"
+
+
+def _ignore(file: Path) -> Ignore | None:
     try:
-        return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8", errors="replace").splitlines())
+        if not stat.S_ISREG(file.lstat().st_mode):
+            return None
+        with file.open("rb") as lines:
+            return Ignore(lines.read(MOST_LINES).decode("utf-8-sig", "replace"))
     except OSError:
         return None
 
 
-def _ignored(specs: list[tuple[str, GitIgnoreSpec]], path: str) -> bool:
+def _ignored(specs: _Above, path: str, is_folder: bool) -> bool:
     """The deepest file that says anything decides, as git has it."""
     for at, spec in reversed(specs):
-        said = spec.check_file(path.removeprefix(at)).include
+        said = spec.says(path.removeprefix(at), is_folder)
         if said is not None:
             return said
     return False
-
-
-def checkout_of(root: Path) -> Checkout:
-    """The remote's address, without a password in it, the commit, and what is as it has it."""
-    folder = root if root.is_dir() else root.parent
-    if _git(folder, "rev-parse", "--is-inside-work-tree") is None:
-        return Checkout()
-    commit = _git(folder, "rev-parse", "HEAD")
-    files: set[str] = set()
-    if commit is not None and (known := _git(folder, "ls-files", "-z")) is not None:
-        changed = _git(folder, "diff", "--name-only", "--relative", "--no-ext-diff", "-z", "HEAD", "--", ".")
-        files = {*known.split("\0")} - {*(changed or "").split("\0"), ""}
-    place = _git(folder, "rev-parse", "--show-prefix") or ""
-    return Checkout(repository_name(_git(folder, "config", "remote.origin.url")), commit, place, frozenset(files))
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=GIT_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def repository_name(address: str | None) -> str | None:
-    """`git@host:team/project.git`, `https://user:password@host/team/project` and their like, as `host/team/project`."""
-    if not address:
-        return None
-    name = address.strip()
-    if "://" in name:
-        name = name.split("://", 1)[1]
-    elif "@" in name.split("/", 1)[0] and ":" in name:
-        name = name.replace(":", "/", 1)
-    host, _, rest = name.partition("/")
-    host = host.rpartition("@")[2].partition(":")[0].lower()
-    return f"{host}/{rest.strip('/').removesuffix('.git')}".rstrip("/") or None

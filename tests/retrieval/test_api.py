@@ -10,8 +10,8 @@ import pytest
 
 from kodify.auth import administration
 from kodify.retrieval import syncing
+from kodify.retrieval.checkouts import Checkout
 from kodify.retrieval.remote import RemoteCollection
-from kodify.retrieval.walking import Checkout
 from tests.api.test_errors import assert_error
 from tests.retrieval.conftest import People, Start, fill
 
@@ -45,7 +45,7 @@ def test_administrators_fill_and_users_search(people: People) -> None:
     listed = reader.get("/api/v1/collections").json()["data"]
     assert [(one["name"], one["title"], one["searchable"]) for one in listed] == [("open", "For everyone", True)]
     assert admin.delete(f"{path}/documents/docs/a b.md").status_code == 204
-    assert list(admin.get(f"{path}/documents").json()["data"][0]) == ["path", "digest", "pieces", "skipped"]
+    assert list(admin.get(f"{path}/documents").json()["data"][0]) == ["path", "digest", "pieces", "skipped", "source"]
     assert admin.delete(path).status_code == 204
     assert_error(admin.get(path), 404, "NotFoundError")
 

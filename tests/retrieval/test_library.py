@@ -11,7 +11,7 @@ from qdrant_client import models
 from kodify.config_file import RetrievalEntry
 from kodify.engine.scripted import WordEmbedder
 from kodify.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
-from kodify.retrieval.base import Origin, Where
+from kodify.retrieval.base import Held, Origin, Where
 from kodify.retrieval.library import Library
 from kodify.retrieval.store import Store
 
@@ -84,7 +84,7 @@ async def test_half_a_document_is_none(library: Library) -> None:
     assert store._client is not None
     store._client.delete("notes", points_selector=models.PointIdsList(points=[ids[0]]))  # as a killed process leaves it
     store._shelves.clear()
-    assert await library.held("notes") == {}
+    assert await library.held("notes") == {"a.md": Held("", 1)}
     await library.put("notes", "a.md", b"# One\n\nfirst\n\n# Two\n\nsecond")
     assert (await library.held("notes"))["a.md"].pieces == 2
     assert await library.count("notes") == 2

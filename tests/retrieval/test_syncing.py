@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,15 +12,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from qdrant_client import models
 
 from kodify.config_file import RetrievalEntry
 from kodify.engine.scripted import WordEmbedder
 from kodify.errors import UnavailableError
-from kodify.retrieval.base import NOWHERE, Held, Origin
+from kodify.retrieval import digests
+from kodify.retrieval.base import Held, Origin
+from kodify.retrieval.checkouts import Checkout
 from kodify.retrieval.library import Library, Put
+from kodify.retrieval.points import point_id
 from kodify.retrieval.store import Store
 from kodify.retrieval.syncing import Report, sync
-from kodify.retrieval.walking import Checkout, checkout_of, repository_name, walk
 
 FILES = 60
 
@@ -34,8 +38,8 @@ class Target:
     async def held(self) -> dict[str, Held]:
         return await self._library.held(self._name)
 
-    async def put(self, path: str, data: bytes, origin: Origin) -> Put:
-        return await self._library.put(self._name, path, data, origin)
+    async def put(self, path: str, data: bytes, origin: Origin, source: str) -> Put:
+        return await self._library.put(self._name, path, data, origin, source)
 
     async def remove(self, path: str) -> None:
         await self._library.remove(self._name, path)
@@ -86,6 +90,148 @@ async def test_a_part_of_a_collection_leaves_the_others_alone(library: Library, 
     assert len(await library.held("code")) == FILES + 2
 
 
+async def test_a_run_removes_only_what_it_has_put(library: Library, root: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "guide.md").write_text("# Guide")
+    (docs / "old.md").write_text("# Old")
+    await library.make("code")
+    target = Target(library, "code")
+    await library.put("code", "uploaded.md", b"# Uploaded")
+    await library.put("code", "docs/uploaded.md", b"# Uploaded")
+    await sync(root, Checkout(), target)
+    await sync(docs, Checkout(), target, under="docs")
+    (root / "lib" / "m00.py").unlink()
+    report = await sync(root, Checkout(), target)
+    assert (report.removed, report.unchanged, report.others) == (1, FILES - 1, 4)
+    (docs / "old.md").unlink()
+    (docs / "mark.md").write_text("")
+    await sync(docs, Checkout(), target, under="docs")
+    (docs / "mark.md").unlink()  # of a document that is skipped it is known too
+    report = await sync(docs, Checkout(), target, under="docs")
+    assert (report.removed, report.unchanged, report.others) == (1, 1, 1)
+    held = await library.held("code")
+    assert {path for path in held if not path.startswith("lib/")} == {
+        "uploaded.md", "docs/uploaded.md", "docs/guide.md",
+    }  # fmt: skip
+
+
+async def test_a_checkout_is_the_same_wherever_it_is(library: Library, root: Path, tmp_path: Path) -> None:
+    await library.make("code")
+    target = Target(library, "code")
+    await sync(root, Checkout("host/p", "1"), target)
+    elsewhere = Path(shutil.move(root, tmp_path / "elsewhere"))
+    (elsewhere / "lib" / "m00.py").unlink()
+    assert summary(await sync(elsewhere, Checkout("host/p", "2"), target)) == (0, FILES - 1, 1)
+    (elsewhere / "lib" / "m01.py").unlink()
+    report = await sync(elsewhere, Checkout(), target)
+    assert (report.removed, report.others) == (0, 1)
+    await sync(elsewhere, Checkout(), target, source="wiki", under="wiki")
+    again = Path(shutil.move(elsewhere, tmp_path / "again"))
+    (again / "lib" / "m02.py").unlink()
+    assert summary(await sync(again, Checkout(), target, source="wiki", under="wiki")) == (0, FILES - 3, 1)
+
+
+async def test_it_is_known_after_it_was_closed(embedder: WordEmbedder, root: Path, tmp_path: Path) -> None:
+    for turn in range(3):
+        library = Library(RetrievalEntry(), Store(None, None, tmp_path / "q"), lambda model: embedder)
+        if turn == 0:
+            await library.make("code")
+            await library.put("code", "uploaded.md", b"# Uploaded")
+        assert summary(await sync(root, Checkout(), Target(library, "code"))) == [
+            (FILES, 0, 0), (0, FILES - 1, 1), (0, FILES - 2, 1),
+        ][turn]  # fmt: skip
+        assert "uploaded.md" in await library.held("code")
+        await library.close()
+        (root / "lib" / f"m0{turn}.py").unlink()
+
+
+async def test_the_commit_is_of_a_whole_checkout(library: Library, root: Path) -> None:
+    await library.make("code")
+    target = Target(library, "code")
+    await sync(root, Checkout("host/p", "1"), target)
+    for checkout, folder, under in (
+        (Checkout("host/docs", "2"), root, "docs"),
+        (Checkout(), root, ""),
+        (Checkout("host/docs", "2"), root / "lib" / "m00.py", ""),
+    ):
+        await sync(folder, checkout, target, under=under)
+        about = await library.about("code", fresh=True)
+        assert (about.repository, about.commit) == ("host/p", "1")
+
+
+async def test_what_was_broken_off_is_put_again_or_removed(library: Library, root: Path) -> None:
+    await library.make("code")
+    target = Target(library, "code")
+    await sync(root, Checkout(), target)
+    store = library._store
+    assert store._client is not None
+    for number in (0, 1):
+        one = point_id(f"lib/m0{number}.py", 2)
+        store._client.delete("code", points_selector=models.PointIdsList(points=[one]))
+    store._shelves.clear()  # as a process that was killed leaves it
+    (root / "lib" / "m00.py").unlink()
+    held = await library.held("code")
+    assert [(held[path].digest, held[path].pieces) for path in ("lib/m00.py", "lib/m01.py")] == [("", 2)] * 2
+    assert summary(await sync(root, Checkout(), target)) == (1, FILES - 2, 1)
+    assert await library.count("code") == (FILES - 1) * 3
+    assert "lib/m00.py" not in await library.held("code")
+
+
+async def test_what_is_below_a_folder_that_cant_be_read_stays(
+    library: Library, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a.md").write_text("# A")
+    (root / "b.md").write_text("# B")
+    await library.make("code")
+    target = Target(library, "code")
+    for under in ("", "sub"):
+        await sync(root, Checkout(), target, under=under)
+    (root / "a.md").unlink()
+    scandir = os.scandir
+
+    def scanned(folder: Path) -> object:
+        if folder.name in closed:
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    for under, above in (("", ""), ("sub", "sub/")):
+        closed = {"project"}
+        report = await sync(root, Checkout(), target, under=under)
+        assert (report.removed, report.skipped) == (0, {under or ".": "it can't be read: Permission denied"})
+        closed = {"lib"}
+        report = await sync(root, Checkout(), target, under=under)
+        assert (report.removed, report.skipped) == (1, {above + "lib": "it can't be read: Permission denied"})
+    assert len(await library.held("code")) == 2 * (FILES + 1)
+
+
+@pytest.mark.parametrize("entry", [{"passage_prefix": "passage: "}, {}])
+async def test_other_rules_index_anew(
+    embedder: WordEmbedder, root: Path, tmp_path: Path, entry: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(None, None, tmp_path / "q")
+    library = Library(RetrievalEntry(), store, lambda model: embedder)
+    await library.make("code")
+    await sync(root, Checkout(), Target(library, "code"))
+    if not entry:
+        monkeypatch.setattr(embedder, "context_tokens", 150)
+    other = Library(RetrievalEntry.model_validate(entry), store, lambda model: embedder)
+    assert {one.digest for one in (await other.held("code")).values()} == {""}
+    assert summary(await sync(root, Checkout(), Target(other, "code"))) == (FILES, 0, 0)
+    assert summary(await sync(root, Checkout(), Target(other, "code"))) == (0, FILES, 0)
+    await library.close()
+
+
+async def test_another_version_of_the_code_indexes_anew(
+    library: Library, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library.make("code")
+    await sync(root, Checkout(), Target(library, "code"))
+    monkeypatch.setattr(digests, "CUT_VERSION", "another")
+    assert summary(await sync(root, Checkout(), Target(library, "code"))) == (FILES, 0, 0)
+
+
 async def test_hostile_documents_are_left_out_with_a_line_and_the_rest_goes_on(library: Library, root: Path) -> None:
     with (root / "huge.txt").open("wb") as huge:
         huge.truncate(1024**3)
@@ -126,7 +272,7 @@ from kodify.engine.scripted import WordEmbedder
 from kodify.retrieval.library import Library
 from kodify.retrieval.store import Store
 from kodify.retrieval.syncing import sync
-from kodify.retrieval.walking import Checkout
+from kodify.retrieval.checkouts import Checkout
 from tests.retrieval.test_syncing import Target
 
 class Slow(WordEmbedder):
@@ -161,7 +307,7 @@ def test_a_run_that_was_killed_goes_on_without_duplicates(root: Path, tmp_path: 
     async def finish() -> tuple[int, int, int]:
         library = Library(RetrievalEntry(), Store(None, None, tmp_path / "qdrant"), lambda model: WordEmbedder())
         try:
-            before = len(await library.held("code"))
+            before = sum(1 for one in (await library.held("code")).values() if one.digest)
             report = await sync(root, Checkout(), Target(library, "code"))
             assert report.unchanged == before
             return before, await library.count("code"), len(await library.held("code"))
@@ -179,60 +325,6 @@ async def test_two_at_once_on_one_collection(library: Library, root: Path) -> No
     await asyncio.gather(sync(root, Checkout(), target), sync(root, Checkout(), target))
     assert await library.count("code") == FILES * 3
     assert len(await library.held("code")) == FILES
-
-
-def test_gitignore_is_honoured_as_git_does(tmp_path: Path) -> None:
-    for path, text in {
-        ".gitignore": "*.log\n/build/\n!keep.log\n",
-        "a.py": "", "a.log": "", "keep.log": "", "build/x.py": "", "sub/build/y.py": "",
-        "sub/.gitignore": "*.tmp\n!a.log\n", "sub/b.tmp": "", "sub/a.log": "", "sub/c.py": "",
-        ".git/config": "", ".git/info/exclude": "excluded.md\n", "excluded.md": "", "node_modules/x.js": "",
-    }.items():  # fmt: skip
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    (tmp_path / "link.py").symlink_to("/etc/passwd")
-    assert [one.path for one in walk(tmp_path)] == [
-        ".gitignore", "a.py", "keep.log", "sub/.gitignore", "sub/a.log", "sub/build/y.py", "sub/c.py",
-    ]  # fmt: skip
-
-
-def test_what_git_knows(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        command = ["git", "-C", str(tmp_path), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **who}).stdout
-
-    assert checkout_of(tmp_path) == Checkout()
-    git("init", "-q")
-    git("remote", "add", "origin", "https://user:secret@git.example.ru/team/project.git")
-    git("commit", "-q", "--allow-empty", "-m", "first")
-    assert checkout_of(tmp_path) == Checkout("git.example.ru/team/project", git("rev-parse", "HEAD").strip())
-    (tmp_path / "src").mkdir()
-    for name in ("same ы.py", "changed.py"):
-        (tmp_path / "src" / name).write_text("a = 1\n")
-    git("add", ".")
-    git("commit", "-q", "-m", "second")
-    (tmp_path / "src" / "changed.py").write_text("a = 2\n")
-    (tmp_path / "src" / "new.py").write_text("a = 1\n")
-    found, commit = checkout_of(tmp_path / "src"), git("rev-parse", "HEAD").strip()
-    assert found.origin("same ы.py") == Origin(commit, "git.example.ru/team/project", "src/same ы.py")
-    assert found.origin("changed.py") == found.origin("new.py") == NOWHERE
-    assert checkout_of(tmp_path / "src" / "same ы.py").origin("same ы.py").path == "src/same ы.py"
-
-
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [
-        ("git@github.com:a/b.git", "github.com/a/b"),
-        ("ssh://git@Host:22/a/b.git", "host/a/b"),
-        ("https://u:p@host:8443/a/b/", "host/a/b"),
-        ("/srv/git/x.git", "/srv/git/x"),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_a_repositorys_name(address: str | None, name: str | None) -> None:
-    assert repository_name(address) == name
 
 
 def summary(report: Report) -> tuple[int, int, int]:
