@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -48,7 +49,7 @@ def test_the_sdist_has_what_an_administrator_needs_beside_the_wheel(dist: Path) 
 
 @pytest.mark.engine
 def test_an_installed_wheel_serves_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    """Users, journal, migrations, a preset: nothing of it is found in the checkout."""
+    """Users, journal, migrations, a preset, actions, the page: nothing of it is found in the checkout."""
     variables = environment(
         MTSAI_AUTH="true",
         AUTH_TYPE="DB",
@@ -74,9 +75,11 @@ def test_an_installed_wheel_serves_without_the_checkout(installed: Path, tmp_pat
     where = "import sys, pathlib; print(*(p for p in sys.path if (pathlib.Path(p) / 'kodify' / 'app.py').exists()))"
     assert run("python", "-c", where).startswith(str(installed.parent))
     assert len(run("python", "-c", where).split()) == 1
+    assert "Kodify would start." in run("kodify", "check", "--port", str(free_port()))
+    assert "--collection" in run("kodify", "index", "--help")
     assert "up to date: users, journal, chats" in run("kodify", "migrate")
     scripts = next(installed.parent.glob("lib/python*/site-packages/kodify/shipped/migrations/alembic.ini"))
-    for name in ("alembic", "users"):
+    for name in ("alembic", "users", "chats"):
         run("python", "-m", "alembic", "-c", str(scripts), "-n", name, "current", "--check-heads")
     create = ("users", "create", "--email", "root@example.com", "--days", "9", "--privileged", "--password-stdin")
     token = json.loads(run("kodify", *create, "--json", given=PASSWORD + "\n"))["token"]
@@ -93,6 +96,15 @@ def test_an_installed_wheel_serves_without_the_checkout(installed: Path, tmp_pat
         answer = httpx.post(f"{process.url}/v1/completions", json=body, headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
         assert answer.json()["choices"][0]["text"]
+        found = run("kodify", "doctor", "--url", process.url)
+        assert {line.split()[0] for line in found.splitlines()} == {"ok"}, found
+        with httpx.Client(base_url=process.url, headers=headers) as client:
+            actions = client.get("/v1/actions").json()
+            assert "document" in json.dumps(actions)
+            page = client.get("/").text
+            parts = set(re.findall(r'(?:href|src)="(/[^"]+\.(?:css|js|svg)[^"]*)"', page))
+            assert parts
+            assert {client.get(part).status_code for part in parts} == {200}
         assert process.stop() == 0
     finally:
         process.popen.kill()

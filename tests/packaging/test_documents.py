@@ -97,6 +97,19 @@ def test_every_setting_is_in_the_guide_of_settings_and_in_russian() -> None:
         assert [alias for alias in sorted(OURS) if f"`{alias}`" not in text] == [], name
 
 
+def test_the_russian_guide_has_every_alert_profile_action_and_command() -> None:
+    text = (ROOT / "docs" / "ru" / "administrator.md").read_text(encoding="utf-8")
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"].values()
+    profiles = {profile for service in services for profile in service.get("profiles", [])}
+    actions = {path.stem for path in (ROOT / "configs" / "actions").glob("*.md")}
+    wanted = {rule["alert"] for rule in RULES} | profiles | actions
+    assert [name for name in sorted(wanted) if f"`{name}`" not in text] == []
+    root: Any = typer.main.get_command(app)
+    named = {words[0] for words in commands(ROOT / "docs" / "ru" / "administrator.md") if words}
+    asked_by_developers = {"document", "tests", "review", "commit-message"}
+    assert set(root.commands) - named - asked_by_developers == {"serve", "version"}
+
+
 def test_composes_variables_are_in_the_guide() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     own = COMPOSE - OURS
