@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,15 +21,13 @@ from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Pass
 from kodify.retrieval.digests import counting, digest, kept, rules
 from kodify.retrieval.fusion import fuse
 from kodify.retrieval.gist import gist
-from kodify.retrieval.links import link
+from kodify.retrieval.passages import origin_fields, passage_of, relevance_of, unit
 from kodify.retrieval.points import payload_of, point_id
 from kodify.retrieval.store import Store
 from kodify.retrieval.syntax import GRAMMARS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +183,8 @@ class Library:
                     point_id(path, number),
                     payload_of(
                         path, number, len(pieces), hashed, document.language,
-                        title=piece.title, start=piece.start, end=piece.end, text=piece.text, **_told(origin), **told,
+                        title=piece.title, start=piece.start, end=piece.end, text=piece.text,
+                        **origin_fields(origin), **told,
                     ),
                     vectors[number],
                     weights[number],
@@ -249,10 +248,10 @@ class Library:
                 if one not in fetched:
                     continue
                 payload, own = fetched[one]
-                relevance = _relevance(vector, own)
+                relevance = relevance_of(vector, own)
                 if vector is not None and threshold and relevance <= threshold:
                     continue
-                found.append(_passage(about, payload, relevance, score, self.entry.links))
+                found.append(passage_of(about, payload, relevance, score, self.entry.links))
         return found[:k]
 
     async def _write(self, name: str, path: str, points: list[Point]) -> None:
@@ -288,7 +287,7 @@ class Library:
         for begin in range(0, len(texts), TEXTS_AT_ONCE):
             some = texts[begin : begin + TEXTS_AT_ONCE]
             embedded = await engine.embed(some, cut=True)
-            rows += [_unit(row) for row in embedded.vectors]
+            rows += [unit(row) for row in embedded.vectors]
         return rows
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
@@ -298,43 +297,3 @@ class Library:
 def _most(engine: EmbeddingEngine) -> int:
     """Characters of a piece."""
     return min(MOST_PIECE, max(LEAST_PIECE, engine.facts.context_tokens * CHARACTERS_A_TOKEN))
-
-
-def _unit(row: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    import numpy as np  # the engine's
-
-    length = float(np.linalg.norm(row))
-    return row / length if length else row
-
-
-def _relevance(vector: Any, own: Any) -> float:
-    if vector is None or own is None:
-        return 0.0
-    return min(1.0, max(0.0, (1 + float(vector @ own)) / 2))
-
-
-def _told(origin: Origin) -> dict[str, str]:
-    told = {"commit": origin.commit, "repository": origin.repository, "origin": origin.path}
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _passage(
-    about: About, payload: dict[str, Any], relevance: float, score: float, links: Mapping[str, str]
-) -> Passage:
-    origin = Origin(payload.get("commit"), payload.get("repository"), payload.get("origin"))
-    if origin.path is None:
-        origin = replace(origin, repository=about.repository, path=payload["path"])
-    language, start, end = payload.get("language", ""), payload.get("start", 0), payload.get("end", 0)
-    return Passage(
-        about.name,
-        payload["path"],
-        start,
-        end,
-        payload.get("title", ""),
-        language,
-        payload.get("text", ""),
-        relevance,
-        score,
-        origin.commit,
-        link(links, origin, language, start, end),
-    )
