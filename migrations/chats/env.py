@@ -11,4 +11,4 @@ if "tables" in context.config.attributes:
     migrations.run(context, context.config.attributes["tables"])
 else:
     settings = Settings.load()
-    migrations.run(context, chats_tables(settings.chats_table), chats_database(settings))
+    migrations.run(context, chats_tables(settings.chats_table_name), chats_database(settings))

@@ -103,8 +103,11 @@ def test_alembics_own_command_does_it_too(place: Place, users: dict[str, object]
     ]
     assert [process.wait(60) for process in running] == [0, 0]
     assert place.rows("SELECT version_num FROM journal_version") == [{"version_num": "0002"}]
-    subprocess.run(
-        [*command, "-n", "users", "upgrade", "head"], env={**os.environ, **variables}, cwd=tmp_path, check=True
-    )
+    schema = str(users["USERS_TABLE"]).partition(".")[0]  # the chats' table is in the users' one
+    for section in ("users", "chats"):
+        subprocess.run(
+            [*command, "-n", section, "upgrade", "head"], env={**os.environ, **variables}, cwd=tmp_path, check=True
+        )
     with psycopg.connect(variables["DB_URL"]) as connection:
-        assert connection.execute(f"SELECT count(*) FROM {variables['USERS_TABLE']}").fetchone() == (0,)
+        for table in (users["USERS_TABLE"], f"{schema}.chats"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
