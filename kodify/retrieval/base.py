@@ -77,8 +77,17 @@ EVERYWHERE = Where()
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A piece that is near to a question or has its words, with both figures (BM25); 0 for what is not asked."""
+
+    id: str
+    cosine: float
+    words: float
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece that was found. `relevance`: (1 + cosine) / 2, in 0 to 1; `score`: of the fused ranks."""
+    """A piece that was found. `relevance`: (1 + cosine) / 2, in 0 to 1; `score`: of meaning and words, 1 at most."""
 
     collection: str
     path: str

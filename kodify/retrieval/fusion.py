@@ -1,16 +1,34 @@
-"""Reciprocal rank fusion: several rankings into one."""
+"""Meaning and words into one order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-K = 60  # how little the first ranks differ
+from kodify.retrieval.base import Candidate
+
+MEANING = 0.5  # of a score; the rest is the words'
+_LEAST = 1e-6
 
 
-def fuse(*rankings: Sequence[str]) -> list[tuple[str, float]]:
-    """Ids, the best first, with the sum of 1 / (K + rank)."""
-    scores: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, one in enumerate(ranking, 1):
-            scores[one] = scores.get(one, 0.0) + 1 / (K + rank)
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The highest cosine and the highest BM25 among all that was found for a question: they are 1."""
+
+    cosine: float
+    words: float
+
+    @classmethod
+    def of(cls, found: Iterable[Candidate]) -> Best:
+        cosine = words = _LEAST
+        for one in found:
+            cosine, words = max(cosine, one.cosine), max(words, one.words)
+        return cls(cosine, words)
+
+
+def fuse(found: Sequence[Candidate], best: Best) -> list[tuple[Candidate, float]]:
+    """The best first, with their scores. Not by ranks: how far ahead the first is says much."""
+    scored = [
+        (one, MEANING * max(0.0, one.cosine) / best.cosine + (1 - MEANING) * one.words / best.words) for one in found
+    ]
+    return sorted(scored, key=lambda each: (-each[1], each[0].id))

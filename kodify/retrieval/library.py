@@ -11,15 +11,27 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kodify.config_file import RetrievalEntry
 from kodify.engine.base import EmbeddingEngine
 from kodify.errors import BadRequestError, ConflictError, KodifyError, UnavailableError
 from kodify.retrieval import reading, terms
-from kodify.retrieval.base import EVERYWHERE, NOWHERE, About, Held, Origin, Passage, Point, SkippedError, Where
+from kodify.retrieval.base import (
+    EVERYWHERE,
+    NOWHERE,
+    About,
+    Candidate,
+    Held,
+    Origin,
+    Passage,
+    Point,
+    SkippedError,
+    Where,
+)
 from kodify.retrieval.digests import counting, digest, kept, rules
-from kodify.retrieval.fusion import fuse
+from kodify.retrieval.fusion import Best, fuse
 from kodify.retrieval.gist import gist
 from kodify.retrieval.passages import origin_fields, passage_of, relevance_of, unit
 from kodify.retrieval.points import payload_of, point_id
@@ -33,7 +45,7 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
 TEXTS_AT_ONCE = 64
-CANDIDATES = 50  # of each kind, before they are fused
+CANDIDATES = 100  # of each kind, before they are fused
 MOST_K = 50
 MOST_QUERY_CHARACTERS = 8000
 CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer could not be seen whole
@@ -217,8 +229,9 @@ class Library:
         k = min(k or self.entry.k, MOST_K)
         threshold = self.entry.threshold if threshold is None else threshold
         query = query[:MOST_QUERY_CHARACTERS]
-        found: list[Passage] = []
+        asked = terms.asked(query) if by != "meaning" else {}
         vectors: dict[str, Any] = {}
+        found: list[tuple[About, list[Candidate]]] = []
         for name in dict.fromkeys(names):
             about = await self.about(name)
             vector = None
@@ -227,31 +240,31 @@ class Library:
                     engine = self._embedder_of(about)
                     vectors[about.model] = (await self._embed(engine, [self.entry.query_prefix + query]))[0]
                 vector = vectors[about.model]
-            asked = terms.asked(query) if by != "meaning" else {}
-            found += await self._in_thread(lambda: self._search(about, vector, asked, k, threshold, where))  # noqa: B023 - awaited here
-        found.sort(key=lambda passage: (-passage.score, passage.path, passage.start))
-        return found[:k]
+            search = partial(self._store.search, name, vector, asked, CANDIDATES, where)
+            found.append((about, await self._in_thread(search)))
+        best = Best.of(one for _, candidates in found for one in candidates)
+        least = threshold if by != "words" else 0.0
+        passages: list[Passage] = []
+        for about, candidates in found:
+            passages += await self._in_thread(partial(self._pick, about, fuse(candidates, best), k, least, by))
+        passages.sort(key=lambda passage: (-passage.score, passage.path, passage.start))
+        return passages[:k]
 
-    def _search(
-        self, about: About, vector: Any, asked: dict[int, float], k: int, threshold: float, where: Where
+    def _pick(
+        self, about: About, fused: list[tuple[Candidate, float]], k: int, threshold: float, by: str
     ) -> list[Passage]:
-        """Blocks."""
-        by_meaning, by_words = self._store.search(about.name, vector, asked, max(CANDIDATES, k), where)
-        fused = fuse(by_meaning, by_words)
+        """Blocks. What is not above the threshold makes room for the next."""
+        relevances = {one.id: relevance_of(one.cosine) if by != "words" else 0.0 for one, _ in fused}
+        near = [(one, score) for one, score in fused if not threshold or relevances[one.id] > threshold]
         found: list[Passage] = []
-        at, step = 0, 2 * k
-        while len(found) < k and at < len(fused):  # what is below the threshold makes room for the next
-            some = fused[at : at + step]
-            at += step
-            fetched = self._store.fetch(about.name, [one for one, _ in some])
-            for one, score in some:
-                if one not in fetched:
-                    continue
-                payload, own = fetched[one]
-                relevance = relevance_of(vector, own)
-                if vector is not None and threshold and relevance <= threshold:
-                    continue
-                found.append(passage_of(about, payload, relevance, score, self.entry.links))
+        while near and len(found) < k:  # a piece may have gone meanwhile
+            some, near = near[:k], near[k:]
+            fetched = self._store.fetch(about.name, [one.id for one, _ in some])
+            found += [
+                passage_of(about, fetched[one.id], relevances[one.id], score, self.entry.links)
+                for one, score in some
+                if one.id in fetched
+            ]
         return found[:k]
 
     async def _write(self, name: str, path: str, points: list[Point]) -> None:

@@ -20,10 +20,8 @@ def unit(row: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype
     return row / length if length else row
 
 
-def relevance_of(vector: Any, own: Any) -> float:
-    if vector is None or own is None:
-        return 0.0
-    return min(1.0, max(0.0, (1 + float(vector @ own)) / 2))
+def relevance_of(cosine: float) -> float:
+    return min(1.0, max(0.0, (1 + cosine) / 2))
 
 
 def origin_fields(origin: Origin) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -60,3 +61,18 @@ def about_of(name: str, metadata: dict[str, Any]) -> About | None:
         metadata.get("repository"),
         metadata.get("commit"),
     )
+
+
+def queries_of(vector: Any, terms: dict[int, float]) -> dict[str, Any]:
+    """None for what is not asked."""
+    from qdrant_client import models
+
+    sparse = models.SparseVector(indices=list(terms), values=list(terms.values())) if terms else None
+    return {DENSE: vector.tolist() if vector is not None else None, TERMS: sparse}
+
+
+def among(ids: Sequence[str]) -> Any:
+    """A condition."""
+    from qdrant_client import models
+
+    return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
-from kodify.retrieval.base import Held, Where
+from kodify.retrieval.base import Candidate, Held, Where
 
 _Rows = tuple["array[int]", "array[float]"]
 LEAST_DEAD = 1024  # rows of replaced documents, before the index is made anew
@@ -107,29 +107,30 @@ class Shelf:
                 found[path] = Held("", sum(self._real[row] for row in document.rows), None, document.source)
         return found
 
-    def near(self, vector: Any, limit: int, where: Where) -> list[str]:
-        """Ids, the nearest first."""
-        import numpy as np
+    def candidates(self, vector: Any, asked: dict[int, float], limit: int, where: Where) -> list[Candidate]:
+        """The nearest to `vector`, if it is given, and those that have most of `asked`: each with both figures."""
+        import numpy as np  # the engine's
 
         count = len(self._ids)
         if not count or not self._living:
             return []
-        scores = self._matrix[:count] @ vector
         counts = np.frombuffer(self._alive, dtype=bool) & np.frombuffer(self._real, dtype=bool)
         if where.path is not None or where.language is not None:
             counts &= np.fromiter((fits(place, where) for place in self._places), dtype=bool, count=count)
-        scores = np.where(counts, scores, -2)
-        limit = min(limit, count)
-        best = np.argpartition(scores, count - limit)[count - limit :]
-        best = best[np.lexsort((best, -scores[best]))]
-        return [self._ids[row] for row in best if counts[row]]
+        cosines = self._matrix[:count] @ vector if vector is not None else np.zeros(count, dtype=np.float32)
+        words = self._weigh(asked) * counts
+        rows: set[int] = set()
+        for scores, is_asked in ((np.where(counts, cosines, -2), vector is not None), (words, bool(asked))):
+            if is_asked:
+                least = 0 if scores is words else -1.5
+                best = np.argpartition(scores, -min(limit, count))[-min(limit, count) :]
+                rows.update(row for row in best.tolist() if scores[row] > least)
+        return [Candidate(self._ids[row], float(cosines[row]), float(words[row])) for row in sorted(rows)]
 
-    def search(self, asked: dict[int, float], limit: int, where: Where) -> list[str]:
-        """Ids, the best first; what has none of the words is not among them."""
-        import numpy as np  # the engine's
+    def _weigh(self, asked: dict[int, float]) -> Any:
+        """BM25 of each row."""
+        import numpy as np
 
-        if not self._ids or not self._living:
-            return []
         scores = np.zeros(len(self._ids), dtype=np.float32)
         for term, weight in asked.items():
             if (found := self._postings.get(term)) is None:
@@ -138,13 +139,7 @@ class Shelf:
             count = len(rows)
             idf = log((self._living - count + 0.5) / (count + 0.5) + 1) if count < self._living else 0.05
             scores[rows] += idf * weight * values
-        scores *= np.frombuffer(self._alive, dtype=np.uint8)
-        if where.path is not None or where.language is not None:
-            scores *= np.fromiter((fits(place, where) for place in self._places), dtype=np.uint8, count=len(scores))
-        limit = min(limit, len(scores))
-        best = np.argpartition(scores, len(scores) - limit)[len(scores) - limit :]
-        best = best[np.lexsort((best, -scores[best]))]
-        return [self._ids[row] for row in best if scores[row] > 0]
+        return scores
 
     def _renew(self) -> None:
         kept = [(row, path) for path, document in self._documents.items() for row in document.rows]

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kodify.errors import ConflictError, NotFoundError, UnavailableError
-from kodify.retrieval.base import About, Held, Point, Where
-from kodify.retrieval.points import DENSE, TERMS, about_of, condition_of, metadata_of, point_of
+from kodify.retrieval.base import About, Candidate, Held, Point, Where
+from kodify.retrieval.points import DENSE, TERMS, about_of, among, condition_of, metadata_of, point_of, queries_of
 from kodify.retrieval.register import Known, Register
 from kodify.retrieval.shelf import Shelf
 
 if TYPE_CHECKING:  # a second to import
-    import numpy as np
     from qdrant_client import QdrantClient
 
 POINTS_AT_ONCE = 64
@@ -152,43 +151,41 @@ class Store:
     def remove(self, name: str, path: str) -> None:
         self.put(name, path, ())
 
-    def search(
-        self, name: str, vector: Any, terms: dict[int, float], limit: int, where: Where
-    ) -> tuple[list[str], list[str]]:
-        """Ids by meaning and ids by words, the best first. Without `vector`, or without `terms`, none of that kind."""
-        from qdrant_client import models
-
+    def search(self, name: str, vector: Any, terms: dict[int, float], limit: int, where: Where) -> list[Candidate]:
+        """The nearest and those with most of the words, `limit` of each. Without `vector`, or without `terms`, none of
+        that kind."""
         if self.is_local:
             shelf = self._shelf(name)
             if vector is not None and not shelf.knows_vectors:
                 shelf.know_vectors(self._vectors(name), len(vector))
-            by_meaning = shelf.near(vector, limit, where) if vector is not None else []
-            return by_meaning, shelf.search(terms, limit, where)
-        asked = []
+            return shelf.candidates(vector, terms, limit, where)
+        asked = {using: query for using, query in queries_of(vector, terms).items() if query is not None}
         condition = condition_of(where)
-        if vector is not None:
-            asked.append(models.QueryRequest(query=vector.tolist(), using=DENSE, limit=limit, filter=condition))
-        if terms:
-            sparse = models.SparseVector(indices=list(terms), values=list(terms.values()))
-            asked.append(models.QueryRequest(query=sparse, using=TERMS, limit=limit, filter=condition))
-        with self._talking() as client:
-            answers = client.query_batch_points(name, asked) if asked else []
-            found = [[str(point.id) for point in answer.points] for answer in answers]
-            by_meaning = found.pop(0) if vector is not None else []
-            return by_meaning, found.pop(0) if found else []
+        found = self._scored(name, {using: (query, condition, limit) for using, query in asked.items()})
+        every = list(dict.fromkeys(id for scores in found.values() for id in scores))
+        missing = {using: [id for id in every if id not in scores] for using, scores in found.items()}
+        more = self._scored(name, {u: (asked[u], among(ids), len(ids)) for u, ids in missing.items() if ids})
+        scores = {using: {**found.get(using, {}), **more.get(using, {})} for using in (DENSE, TERMS)}
+        return [Candidate(id, scores[DENSE].get(id, 0.0), scores[TERMS].get(id, 0.0)) for id in every]
 
-    def fetch(self, name: str, ids: Sequence[str]) -> dict[str, tuple[dict[str, Any], np.ndarray[Any, Any] | None]]:
-        """Payloads and vectors, which are of length 1."""
-        import numpy as np
+    def _scored(self, name: str, asked: dict[str, tuple[Any, Any, int]]) -> dict[str, dict[str, float]]:
+        """Of a server: the scores of each kind, by id. `asked`: queries, conditions and limits."""
+        from qdrant_client import models
 
+        requests = [
+            models.QueryRequest(query=query, using=using, limit=limit, filter=condition)
+            for using, (query, condition, limit) in asked.items()
+        ]
         with self._talking() as client:
-            found = client.retrieve(name, list(ids), with_payload=True, with_vectors=[DENSE])
-        fetched: dict[str, tuple[dict[str, Any], np.ndarray[Any, Any] | None]] = {}
-        for record in found:
-            vectors = record.vector if isinstance(record.vector, dict) else {}
-            vector = np.asarray(vectors[DENSE], dtype=np.float32) if DENSE in vectors else None
-            fetched[str(record.id)] = record.payload or {}, vector
-        return fetched
+            answers = client.query_batch_points(name, requests) if requests else []
+            found = ({str(point.id): point.score for point in answer.points} for answer in answers)
+            return dict(zip(asked, found, strict=True))
+
+    def fetch(self, name: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Payloads."""
+        with self._talking() as client:
+            found = client.retrieve(name, list(ids), with_payload=True, with_vectors=False)
+        return {str(record.id): record.payload or {} for record in found}
 
     def _is_unopened(self) -> bool:
         """Then the register may be asked: nobody else has the collections open either. Raises UnavailableError."""

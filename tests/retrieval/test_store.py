@@ -67,3 +67,25 @@ async def test_a_server_that_is_away(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="can't be reached"):
         await library.names()
     await library.close()
+
+
+async def test_a_server_and_a_folder_find_the_same(library: Library, tmp_path: Path) -> None:
+    here = Library(RetrievalEntry(), Store(None, None, tmp_path / "here"), lambda model: WordEmbedder())
+    fruit = ("apples", "pears", "plums", "quinces", "cherries")
+    for one in (library, here):
+        await one.make("notes")
+        for number in range(150):  # more than there are candidates of a kind
+            words = " ".join(fruit[: number % 6] + fruit[number % 4 :] * (number % 3))
+            await one.put("notes", f"{number % 7}/{number}.txt", f"{words} and note {number}".encode())
+    try:
+        for by in ("both", "meaning", "words"):
+            for where in (Where(), Where("3")):
+                theirs, ours = [
+                    await one.search(["notes"], "quinces with plums", k=20, by=by, where=where)
+                    for one in (library, here)
+                ]
+                # of pieces that are as good as one another either may take another one
+                assert [found.score for found in theirs] == pytest.approx([found.score for found in ours], abs=1e-4)
+                assert [found.relevance for found in theirs] == pytest.approx([one.relevance for one in ours], abs=1e-4)
+    finally:
+        await here.close()
