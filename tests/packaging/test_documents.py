@@ -27,7 +27,7 @@ OURS = {field.alias for field in Settings.model_fields.values() if field.alias}
 COMPOSE = set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
 # Names in documents that are no settings: of other programs, of the examples, of the command line's own.
 OTHERS = {
-    "ACCEL", "API_TOKEN", "KODIFY", "NO_COLOR",
+    "ACCEL", "API_TOKEN", "GF_PATHS_PROVISIONING", "JOURNAL_HOST", "JOURNAL_NAME", "KODIFY", "NO_COLOR",
     "KODIFY_SERVER", "KODIFY_TOKEN", "NODE_EXTRA_CA_CERTS", "OTEL_EXPORTER_OTLP_CERTIFICATE", "SSL_CERT_FILE",
 }  # fmt: skip
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
