@@ -34,7 +34,7 @@ CODE = "def pears():\n    return 'pears are sweet'\n"
 NOTES = "# Fruit\n\n## Pears\n\nPears are sweet in October."
 BAD_PATH = '"><img src=x onerror=alert(1)>](javascript:alert(2)) `x` <!--.md'
 BAD_TEXT = (
-    "# <script>alert(3)</script> [x](https://evil.example.com) <b>\n\n</pre><img src=x onerror=alert(5)> kumquats are sour"
+    "# <script>alert(3)</script> [x](https://evil.example)\n\n</pre><img src=x onerror=alert(5)> kumquats are sour"
 )
 ANSWER = "In October, says [the first passage](https://example.com)."
 
