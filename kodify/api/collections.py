@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -30,7 +31,10 @@ async def show_all(request: Request) -> Response:
     """Those that the user may search."""
     library = library_of(request)
     found = [name for name in await library.names() if may(request, name)]
-    data = [_shown(request, await library.about(name), await library.count(name)) for name in found]
+    data = []
+    for name in found:
+        with contextlib.suppress(NotFoundError):  # it was deleted meanwhile
+            data.append(_shown(request, await library.about(name), await library.count(name)))
     return _json({"data": data})
 
 

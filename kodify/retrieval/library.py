@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kodify.config_file import RetrievalEntry
 from kodify.engine.base import EmbeddingEngine
-from kodify.errors import BadRequestError, ConflictError, KodifyError, UnavailableError
+from kodify.errors import BadRequestError, ConflictError, KodifyError, NotFoundError, UnavailableError
 from kodify.retrieval import reading, terms
 from kodify.retrieval.base import (
     EVERYWHERE,
@@ -30,6 +30,7 @@ from kodify.retrieval.base import (
     SkippedError,
     Where,
 )
+from kodify.retrieval.checkouts import repository_name
 from kodify.retrieval.digests import counting, digest, kept, rules
 from kodify.retrieval.fusion import Best, fuse
 from kodify.retrieval.gist import gist
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 TEXTS_AT_ONCE = 64
 CANDIDATES = 100  # of each kind, before they are fused
 MOST_K = 50
@@ -52,6 +53,7 @@ CHARACTERS_A_TOKEN = 6  # of a piece, of the embedder's context: what is longer 
 LEAST_PIECE, MOST_PIECE = 600, 1800
 PROBE = "size"
 REPOSITORIES_EVERY_S = 60.0
+ABOUT_S = 5.0
 
 Result = TypeVar("Result")
 
@@ -72,7 +74,7 @@ class Library:
         self._embedder = embedder
         # The local mode is for one thread.
         self._threads = ThreadPoolExecutor(1 if store.is_local else 8, thread_name_prefix="collections")
-        self._abouts: dict[str, About] = {}
+        self._abouts: dict[str, tuple[float, About]] = {}  # each with when it was asked for
         self._writing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._repositories: dict[str, list[str]] | None = None
         self._listing: asyncio.Task[None] | None = None
@@ -99,11 +101,15 @@ class Library:
             return False
 
     async def about(self, name: str, *, fresh: bool = False) -> About:
-        """Raises NotFoundError."""
-        if fresh or name not in self._abouts:
-            self._abouts.pop(name, None)
-            self._abouts[name] = await self._in_thread(lambda: self._store.about(name))
-        return self._abouts[name]
+        """As it was some seconds ago at most: another replica may have made it anew. Raises NotFoundError."""
+        now = time.monotonic()
+        asked_at, found = self._abouts.get(name, (0.0, None))
+        if fresh or found is None or now - asked_at > ABOUT_S:
+            if not NAME.fullmatch(name):
+                raise NotFoundError(f"There is no collection {name}.", param="collection")
+            found = await self._of(name, lambda: self._store.about(name))
+            self._abouts[name] = now, found
+        return found
 
     async def of_repository(self, repository: str) -> Sequence[str]:
         """The collections that were last filled from a checkout of it. Which there are is asked of the store now and
@@ -130,35 +136,39 @@ class Library:
 
     async def make(self, name: str) -> About:
         """For the vectors of the model that embeds. Raises BadRequestError, ConflictError."""
-        if not NAME.match(name):
+        if not NAME.fullmatch(name):
             raise BadRequestError("A collection's name has letters, digits, - _ and . alone.", param="name")
         engine = self._embedder(self.entry.model)
         size = (await engine.embed([PROBE])).vectors.shape[1]
         about = About(name, engine.facts.names[0], int(size))
-        await self._in_thread(lambda: self._store.make(about))
+        await self._of(name, lambda: self._store.make(about))
+        self._abouts.pop(name, None)
         return about
 
     async def note(self, name: str, repository: str | None, commit: str | None) -> None:
-        about = await self.about(name, fresh=True)
-        if (about.repository, about.commit) != (repository, commit):
-            self._repositories = None
-            self._abouts[name] = replace(about, repository=repository, commit=commit)
-            await self._in_thread(lambda: self._store.note(self._abouts[name]))
+        """`repository` may be an address."""
+        repository = repository_name(repository)
+        async with self._locked(name) as about:
+            if (about.repository, about.commit) != (repository, commit):
+                self._repositories = None
+                noted = replace(about, repository=repository, commit=commit)
+                await self._of(name, lambda: self._store.note(noted))
+                self._abouts[name] = time.monotonic(), noted
 
     async def drop(self, name: str) -> None:
-        self._abouts.pop(name, None)
-        async with self._writing[name]:
-            await self._in_thread(lambda: self._store.drop(name))
+        async with self._locked(name):
+            await self._of(name, lambda: self._store.drop(name))
+            self._abouts.pop(name, None)
 
     async def held(self, name: str) -> dict[str, Held]:
         """Its documents, by path."""
         about = await self.about(name, fresh=True)
         rules, most = self._rules(), self._most(about)
-        found = await self._in_thread(lambda: self._store.held(name))
+        found = await self._of(name, lambda: self._store.held(name))
         return await asyncio.to_thread(lambda: {path: counting(one, rules, most) for path, one in found.items()})
 
     async def count(self, name: str) -> int:
-        return await self._in_thread(lambda: self._store.count(name))
+        return await self._of(name, lambda: self._store.count(name))
 
     async def put(self, name: str, path: str, data: bytes, origin: Origin = NOWHERE, source: str | None = None) -> Put:
         """In place of what there was of the document. One that is skipped is remembered with the reason.
@@ -177,13 +187,13 @@ class Library:
             except SkippedError as skipped:
                 reason = str(skipped)
                 payload = payload_of(path, 0, 1, hashed, "", skipped=reason, **told)
-                await self._write(name, path, [Point(point_id(path, 0), payload)])
+                await self._write(about, path, [Point(point_id(path, 0), payload)])
                 return Put(0, reason)
             pieces = document.pieces
             if not pieces:
                 reason = "it is empty"
                 payload = payload_of(path, 0, 1, hashed, document.language, skipped=reason, **told)
-                await self._write(name, path, [Point(point_id(path, 0), payload)])
+                await self._write(about, path, [Point(point_id(path, 0), payload)])
                 return Put(0, reason)
             headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
             is_code = document.language in GRAMMARS
@@ -203,14 +213,13 @@ class Library:
                 )
                 for number, piece in enumerate(pieces)
             ]  # fmt: skip
-            await self._write(name, path, points)
+            await self._write(about, path, points)
             return Put(len(pieces))
         finally:
             self.running[name] -= 1
 
     async def remove(self, name: str, path: str) -> None:
-        await self.about(name)
-        await self._write(name, path, [])
+        await self._write(await self.about(name), path, [])
 
     async def search(
         self,
@@ -241,12 +250,12 @@ class Library:
                     vectors[about.model] = (await self._embed(engine, [self.entry.query_prefix + query]))[0]
                 vector = vectors[about.model]
             search = partial(self._store.search, name, vector, asked, CANDIDATES, where)
-            found.append((about, await self._in_thread(search)))
+            found.append((about, await self._of(name, search)))
         best = Best.of(one for _, candidates in found for one in candidates)
         least = threshold if by != "words" else 0.0
         passages: list[Passage] = []
         for about, candidates in found:
-            passages += await self._in_thread(partial(self._pick, about, fuse(candidates, best), k, least, by))
+            passages += await self._of(about.name, partial(self._pick, about, fuse(candidates, best), k, least, by))
         passages.sort(key=lambda passage: (-passage.score, passage.path, passage.start))
         return passages[:k]
 
@@ -267,14 +276,30 @@ class Library:
             ]
         return found[:k]
 
-    async def _write(self, name: str, path: str, points: list[Point]) -> None:
-        async with self._locked(name):
-            await self._in_thread(lambda: self._store.put(name, path, points))
+    async def _write(self, about: About, path: str, points: list[Point]) -> None:
+        """Raises ConflictError where the collection was made anew meanwhile."""
+        name = about.name
+        async with self._locked(name) as now:
+            if (now.model, now.size) != (about.model, about.size):
+                raise ConflictError(f"The collection {name} was made anew meanwhile.", param="collection")
+            steps = self._store.put(name, path, points)
+            while not await self._of(name, lambda: next(steps, True)):
+                pass
 
     @asynccontextmanager
-    async def _locked(self, name: str) -> AsyncIterator[None]:
+    async def _locked(self, name: str) -> AsyncIterator[About]:
+        """As nobody else here writes to it. Raises NotFoundError."""
+        await self.about(name)  # only of what there is locks are kept
         async with self._writing[name]:
-            yield
+            yield await self.about(name, fresh=True)
+
+    async def _of(self, name: str, call: Callable[[], Result]) -> Result:
+        """What the store refuses may be another collection by now."""
+        try:
+            return await self._in_thread(call)
+        except KodifyError:
+            self._abouts.pop(name, None)
+            raise
 
     def _rules(self) -> str:
         return rules(self.entry.passage_prefix)

@@ -7,15 +7,14 @@ same document takes the place of the first; a document counts only when all of i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import sqlite3
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from kodify.errors import ConflictError, NotFoundError, UnavailableError
 from kodify.retrieval.base import About, Candidate, Held, Point, Where
+from kodify.retrieval.connection import locked, of_folder, of_server, open_folder, open_server
 from kodify.retrieval.points import DENSE, TERMS, about_of, among, condition_of, metadata_of, point_of, queries_of
 from kodify.retrieval.register import Known, Register
 from kodify.retrieval.shelf import Shelf
@@ -25,8 +24,8 @@ if TYPE_CHECKING:  # a second to import
 
 POINTS_AT_ONCE = 64
 PAGE = 4096
-TIMEOUT_S = 30
 _INDEXED = ("path", "folders", "language")
+Value = TypeVar("Value")
 _TOLD = ["path", "digest", "of", "number", "skipped", "language", "source"]
 
 
@@ -57,9 +56,7 @@ class Store:
             client.close()
         for known in fresh:
             self._register.write(known.about.name, known)
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        self._unlock()
 
     def names(self) -> list[str]:
         if self._is_unopened():
@@ -98,12 +95,12 @@ class Store:
     def note(self, about: About) -> None:
         """The repository and its commit, as they are now."""
         self._forget(about.name)
-        with self._talking() as client:
+        with self._talking(about.name) as client:
             client.update_collection(about.name, metadata=metadata_of(about))
 
     def drop(self, name: str) -> None:
         self.about(name)
-        with self._talking() as client:
+        with self._talking(name) as client:
             client.delete_collection(name)
             self._shelves.pop(name, None)
 
@@ -125,31 +122,36 @@ class Store:
             return len(self._shelf(name))
         from qdrant_client import models
 
-        with self._talking() as client:
+        with self._talking(name) as client:
             unmarked = models.IsEmptyCondition(is_empty=models.PayloadField(key="skipped"))
             return client.count(name, count_filter=models.Filter(must=[unmarked])).count
 
-    def put(self, name: str, path: str, points: Sequence[Point]) -> None:
-        """In place of what there was of the document."""
+    def put(self, name: str, path: str, points: Sequence[Point]) -> Iterator[None]:
+        """In place of what there was of the document, which goes where there are none. Step by step, so that the one
+        thread of the local mode can search between them."""
         from qdrant_client import models
 
-        self._forget(name)
-        with self._talking() as client:
-            gone = set(self._shelf(name).drop(path)) - {point.id for point in points} if self.is_local else set()
-            if gone:
-                client.delete(name, points_selector=models.PointIdsList(points=sorted(gone)))
-            for begin in range(0, len(points), POINTS_AT_ONCE):
-                some = points[begin : begin + POINTS_AT_ONCE]
-                client.upsert(name, [point_of(point) for point in some], wait=True)
-                if self.is_local:
-                    self._shelf(name).add((point.id, point.payload, point.terms, point.vector) for point in some)
-            if not self.is_local:
-                rest = models.FieldCondition(key="number", range=models.Range(gte=len(points)))
-                same = models.FieldCondition(key="path", match=models.MatchValue(value=path))
-                client.delete(name, points_selector=models.FilterSelector(filter=models.Filter(must=[same, rest])))
-
-    def remove(self, name: str, path: str) -> None:
-        self.put(name, path, ())
+        is_whole = False
+        try:
+            self._forget(name)
+            with self._talking(name) as client:
+                gone = set(self._shelf(name).drop(path)) - {point.id for point in points} if self.is_local else set()
+                for some in batched(sorted(gone)):
+                    client.delete(name, points_selector=models.PointIdsList(points=some))
+                    yield
+                for part in batched(points):
+                    client.upsert(name, [point_of(point) for point in part], wait=True)
+                    if self.is_local:
+                        self._shelf(name).add((point.id, point.payload, point.terms, point.vector) for point in part)
+                    yield
+                if not self.is_local:
+                    rest = models.FieldCondition(key="number", range=models.Range(gte=len(points)))
+                    same = models.FieldCondition(key="path", match=models.MatchValue(value=path))
+                    client.delete(name, points_selector=models.FilterSelector(filter=models.Filter(must=[same, rest])))
+            is_whole = True
+        finally:
+            if not is_whole:  # it no longer tells what there is
+                self._shelves.pop(name, None)
 
     def search(self, name: str, vector: Any, terms: dict[int, float], limit: int, where: Where) -> list[Candidate]:
         """The nearest and those with most of the words, `limit` of each. Without `vector`, or without `terms`, none of
@@ -176,14 +178,14 @@ class Store:
             models.QueryRequest(query=query, using=using, limit=limit, filter=condition)
             for using, (query, condition, limit) in asked.items()
         ]
-        with self._talking() as client:
+        with self._talking(name) as client:
             answers = client.query_batch_points(name, requests) if requests else []
             found = ({str(point.id): point.score for point in answer.points} for answer in answers)
             return dict(zip(asked, found, strict=True))
 
     def fetch(self, name: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Payloads."""
-        with self._talking() as client:
+        with self._talking(name) as client:
             found = client.retrieve(name, list(ids), with_payload=True, with_vectors=False)
         return {str(record.id): record.payload or {} for record in found}
 
@@ -211,10 +213,11 @@ class Store:
     def _find(self, name: str) -> About | None:
         if (known := self._known(name)) is not None:
             return known.about
-        with self._talking() as client:
-            if not client.collection_exists(name):
-                return None
-            metadata = client.get_collection(name).config.metadata or {}
+        try:
+            with self._talking(name) as client:
+                metadata = client.get_collection(name).config.metadata or {}
+        except NotFoundError:
+            return None
         return about_of(name, metadata)
 
     def _shelf(self, name: str) -> Shelf:
@@ -229,7 +232,7 @@ class Store:
 
         found: dict[str, Any] = {}
         offset: Any = None
-        with self._talking() as client:
+        with self._talking(name) as client:
             while True:
                 page, offset = client.scroll(name, limit=PAGE, offset=offset, with_payload=False, with_vectors=[DENSE])
                 for record in page:
@@ -242,7 +245,7 @@ class Store:
         self, name: str, fields: list[str], *, vectors: bool
     ) -> Iterator[tuple[str, dict[str, Any], dict[int, float]]]:
         offset: Any = None
-        with self._talking() as client:
+        with self._talking(name) as client:
             while True:
                 page, offset = client.scroll(
                     name, limit=PAGE, offset=offset, with_payload=fields, with_vectors=[TERMS] if vectors else False
@@ -255,27 +258,25 @@ class Store:
                     return
 
     @contextlib.contextmanager
-    def _talking(self) -> Iterator[QdrantClient]:
-        """Raises UnavailableError where Qdrant can't be reached, or another process has the folder open."""
-        import httpx
-        from qdrant_client import QdrantClient
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+    def _talking(self, name: str | None = None) -> Iterator[QdrantClient]:
+        """Of the collection `name`. Raises KodifyErrors: NotFoundError where it is not there."""
+        with of_folder(self._folder) if self.is_local else of_server(name):
+            client = self._opened()
+            if self.is_local and name is not None and not client.collection_exists(name):
+                raise NotFoundError(f"There is no collection {name}.", param="collection")
+            yield client
 
-        try:
-            if self._client is None:
-                warnings.filterwarnings("ignore", "Local mode is not recommended")  # beside the shelf it is quick
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of an API key over plain HTTP: who sets it knows
-                    if self.url is not None:
-                        self._client = QdrantClient(
-                            url=self.url, api_key=self._api_key, timeout=TIMEOUT_S, check_compatibility=False
-                        )
-                    else:
-                        self._lock()
-                        self._client = QdrantClient(path=str(self._folder), force_disable_check_same_thread=True)
-            yield self._client
-        except (ResponseHandlingException, UnexpectedResponse, httpx.HTTPError) as error:
-            raise UnavailableError("The collections can't be reached. Please try again later") from error
+    def _opened(self) -> QdrantClient:
+        if self._client is None and self.url is not None:
+            self._client = open_server(self.url, self._api_key)
+        elif self._client is None:
+            self._lock()
+            try:
+                self._client = open_folder(self._folder)
+            except UnavailableError:
+                self._unlock()
+                raise
+        return self._client
 
     def _quicken(self, name: str) -> None:
         """The local mode commits each point by itself: with a write-ahead log, which stays set, that is one write to
@@ -286,17 +287,15 @@ class Store:
                 connection.execute("PRAGMA journal_mode=WAL")
 
     def _lock(self) -> None:
-        """The library's own lock leaves a file open where it is refused."""
+        if self._held is None:
+            self._held = locked(self._folder)
+
+    def _unlock(self) -> None:
         if self._held is not None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        held = (self._folder / "kodify.lock").open("w")
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held.close()
-            raise UnavailableError(
-                f"Another process has the collections in {self._folder} open: name that Kodify with --server, or set "
-                "QDRANT_URL."
-            ) from None
-        self._held = held
+            self._held.close()
+            self._held = None
+
+
+def batched(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    for begin in range(0, len(values), POINTS_AT_ONCE):
+        yield values[begin : begin + POINTS_AT_ONCE]
