@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from kodify import logs, terminal
+from kodify.client.painter import harmless
 from kodify.configured import build_engines
 from kodify.engines import Engines, Served
 from kodify.errors import ConfigError, KodifyError, NotFoundError
@@ -34,6 +36,7 @@ Server = Annotated[
 Token = Annotated[str | None, typer.Option(envvar="KODIFY_TOKEN", help="Your token there.", show_envvar=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")]
 SHOWN_SKIPPED = 20
+_STEERING = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def index(
@@ -58,7 +61,7 @@ def index(
 
     report = _run(work)
     if as_json:
-        typer.echo(json.dumps(asdict(report), ensure_ascii=False))
+        typer.echo(_json(asdict(report)))
     else:
         _tell(report, collection)
     if report.failed:
@@ -96,10 +99,11 @@ def search(
 
     for one in _run(work):
         if as_json:
-            typer.echo(json.dumps(one, ensure_ascii=False))
+            typer.echo(_json(one))
             continue
-        typer.secho(f"{one['path']}:{one['start_line']}-{one['end_line']}  {one['title']}", bold=True)
-        typer.echo("\n".join("    " + line for line in one["text"].splitlines()[:12]) + "\n")
+        head = f"{one['path']}:{one['start_line']}-{one['end_line']}  {one['title']}"
+        typer.secho(_line(head), bold=True)
+        typer.echo("\n".join("    " + line for line in harmless(one["text"]).split("\n")[:12]) + "\n")
 
 
 @app.command("list")
@@ -112,7 +116,8 @@ def list_all() -> None:
             for name in await here.library.names():
                 about = await here.library.about(name)
                 count = f"{await here.library.count(name):,}"
-                rows.append((name, count, about.model, about.repository or "–", (about.commit or "–")[:12]))
+                told = (name, count, about.model, about.repository or "–", (about.commit or "–")[:12])
+                rows.append(tuple(map(_line, told)))
             return rows
 
     heads = ("COLLECTION", "PIECES", "MODEL", "REPOSITORY", "COMMIT")
@@ -240,23 +245,36 @@ class _Bar:
 
     def tell(self, done: int, every: int, path: str) -> None:
         if self._live is not None:
-            self._live.update(self._task, completed=done, total=every, description=path[-60:].replace("[", "\\["))
+            self._live.update(
+                self._task, completed=done, total=every, description=_line(path[-60:]).replace("[", "\\[")
+            )
         elif not self._quiet and done and done % self.EVERY == 0:
             print(f"kodify: {done} of {every}", file=sys.stderr, flush=True)
 
 
 def _tell(report: syncing.Report, collection: str) -> None:
     for path, reason in list(report.skipped.items())[:SHOWN_SKIPPED]:
-        typer.echo(f"skipped  {path}: {reason}", err=True)
+        typer.echo(_line(f"skipped  {path}: {reason}"), err=True)
     if len(report.skipped) > SHOWN_SKIPPED:
         typer.echo(f"skipped  … and {len(report.skipped) - SHOWN_SKIPPED} more", err=True)
     for path, reason in report.failed.items():
-        typer.echo(f"failed   {path}: {reason}", err=True)
+        typer.echo(_line(f"failed   {path}: {reason}"), err=True)
     typer.echo(
         f"{collection}: {report.indexed} indexed ({report.pieces} pieces), {report.unchanged} unchanged, "
         f"{report.removed} removed, {len(report.skipped)} skipped, {len(report.failed)} failed"
         + (f"; {report.others} from elsewhere kept" if report.others else "")
     )
+
+
+def _line(text: str) -> str:
+    """Documents and their names don't steer the terminal."""
+    return harmless(text).replace("\n", "␊")
+
+
+def _json(value: Any) -> str:
+    """In strings alone are characters that a terminal would obey: JSON has its own way to write them."""
+    told = json.dumps(value, ensure_ascii=False)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", told)
 
 
 def _run(work: Callable[[], Awaitable[Result]]) -> Result:

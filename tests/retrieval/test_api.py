@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from qdrant_client import models
 
 from kodify.auth import administration
 from kodify.retrieval import syncing
 from kodify.retrieval.checkouts import Checkout
+from kodify.retrieval.points import point_id
 from kodify.retrieval.remote import RemoteCollection
 from tests.api.test_errors import assert_error
 from tests.retrieval.conftest import People, Start, fill
@@ -114,13 +117,77 @@ def test_who_may_search(people: People, collection: str, who: set[str]) -> None:
                 assert_error(client.request(method, f"/api/v1/collections/{collection}{path}"), 403, "ForbiddenError")
 
 
-@pytest.mark.parametrize("path", ["%2e%2e/a", "a//b", "a/%2e/b", "a/%2e%2e/%2e%2e/b", "%0a", "x" * 1025])
+@pytest.mark.parametrize(
+    "path", ["%2e%2e/a", "a//b", "a/%2e/b", "a/%2e%2e/%2e%2e/b", "%0a", "x" * 1025, "a%c2%9b2J", "%7f"]
+)
 def test_a_documents_path_is_plain(people: People, path: str) -> None:
     _, clients = people
     clients["admin"].post("/api/v1/collections", json={"name": "open"})
     request = clients["admin"].build_request("PUT", "/", content=b"text")
     request.url = request.url.copy_with(raw_path=f"/api/v1/collections/open/documents/{path}".encode())
     assert_error(clients["admin"].send(request), 400, "BadRequestError")
+
+
+@pytest.mark.parametrize(
+    "path", ["Отчёт\u00a0за май.md", "10\u202f000.md", "zero\u200bwidth.md", "👩\u200d💻.md", "a\u2028b.md"]
+)
+def test_ordinary_names_are_taken(people: People, path: str) -> None:
+    _, clients = people
+    clients["admin"].post("/api/v1/collections", json={"name": "open"})
+    assert clients["admin"].put(f"/api/v1/collections/open/documents/{path}", content=b"text").json()["path"] == path
+    (held,) = clients["admin"].get("/api/v1/collections/open/documents").json()["data"]
+    assert (held["path"], held["source"]) == (path, None)
+
+
+async def test_two_first_runs_at_once_make_one_collection(people: People) -> None:
+    served, clients = people
+    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    async with contextlib.AsyncExitStack() as stack:
+        names = ["open"] * 8
+        runs = [await stack.enter_async_context(RemoteCollection(served.url, token, name)) for name in names]
+        await asyncio.gather(*(run.make_sure() for run in runs))
+        assert await runs[0].held() == {}
+
+
+async def test_a_run_over_http_removes_only_its_own(people: People, tmp_path: Path) -> None:
+    served, clients = people
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.md").write_text("# A")
+    (root / "b.md").write_text("# B")
+    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    async with RemoteCollection(served.url, token, "open") as remote:
+        await remote.make_sure()
+        assert clients["admin"].put("/api/v1/collections/open/documents/up.md", content=b"# Up").status_code == 200
+        await syncing.sync(root, Checkout("https://host/p", "1"), remote)
+        (root / "b.md").unlink()
+        report = await syncing.sync(root, Checkout("https://host/p", "1"), remote)
+        sources = {path: one.source for path, one in (await remote.held()).items()}
+    assert (report.removed, report.unchanged, report.others) == (1, 1, 1)
+    assert sources == {"a.md": "https://host/p", "up.md": None}
+    assert clients["admin"].get("/api/v1/collections/open").json()["repository"] == "host/p"
+    assert clients["admin"].get("/api/v1/collections/open").json()["stale"] == 0
+
+
+def test_documents_that_are_not_whole_are_told(people: People) -> None:
+    served, clients = people
+    fill(served, "open", {"a.md": "# A\n\none\n\n# B\n\ntwo", "b.md": "# B"})
+
+    async def break_off() -> None:
+        library = served.app.state.library
+        store = library._store
+
+        def work() -> None:
+            store._client.delete("open", points_selector=models.PointIdsList(points=[point_id("a.md", 1)]))
+            store._shelves.clear()
+
+        await library._in_thread(work)
+
+    asyncio.run_coroutine_threadsafe(break_off(), served.loop).result(30)
+    status = clients["admin"].get("/api/v1/collections/open").json()
+    assert (status["documents"], status["pieces"], status["stale"]) == (2, 2, 1)
+    data = clients["admin"].get("/api/v1/collections/open/documents").json()["data"]
+    assert {one["path"]: bool(one["digest"]) for one in data} == {"a.md": False, "b.md": True}
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,12 @@ async def test_several_collections_at_once(library: Library) -> None:
 
 
 async def test_refusals(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(BadRequestError):
-        await library.make("no/slash")
+    for name in ("no/slash", "..", "line\n", "", "ы"):
+        with pytest.raises(BadRequestError):
+            await library.make(name)
+        for wrong in (library.about(name), library.drop(name), library.held(name)):
+            with pytest.raises(NotFoundError):
+                await wrong
     await library.make("one")
     with pytest.raises(ConflictError):
         await library.make("one")
@@ -170,3 +174,118 @@ async def test_an_index_that_was_renewed_finds_the_same(library: Library, monkey
     found = await library.search(["notes"], "number", k=9, by="words")
     assert {one.text for one in found} == {"a number 4", "b number 4", "c number 4"}
     assert len(library._store._shelf("notes")._ids) < 15
+
+
+async def test_what_another_replica_does_is_heard_of(tmp_path: Path) -> None:
+    store = Store(None, None, tmp_path / "q")
+    here, there = (Library(RetrievalEntry(), store, lambda model: WordEmbedder()) for _ in range(2))
+    await here.make("one")
+    await here.put("one", "a.txt", b"pears")
+    assert len(await there.search(["one"], "pears")) == 1
+    await here.drop("one")
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            await there.search(["one"], "pears")
+    await here.make("one")
+    await there.about("one")
+    await here.drop("one")
+    anew = Library(RetrievalEntry(), store, lambda model: WordEmbedder(names=("another",), size=32))
+    await anew.make("one")
+    with pytest.raises(ConflictError, match="made anew meanwhile"):
+        await there.put("one", "a.txt", b"pears")  # it took it for its former self
+    with pytest.raises(ConflictError, match="made for the model another"):
+        await there.put("one", "a.txt", b"pears")
+    assert await anew.held("one") == {}
+    await here.close()
+
+
+async def test_what_is_known_of_a_collection_is_asked_again(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    await library.make("one")
+    asked, about = [], library._store.about
+    monkeypatch.setattr(library._store, "about", lambda name: asked.append(name) or about(name))  # type: ignore[func-returns-value]
+    await library.about("one")
+    await library.about("one")
+    assert len(asked) == 1
+    monkeypatch.setattr("kodify.retrieval.library.ABOUT_S", -1.0)
+    await library.about("one")
+    assert len(asked) == 2
+
+
+async def test_searches_and_writers_beside_a_deletion(library: Library) -> None:
+    for _ in range(3):
+        await library.make("notes")
+        await library.put("notes", "a.txt", b"pears")
+        calls = [library.search(["notes"], "pears") for _ in range(5)]
+        calls += [library.put("notes", f"{number}.txt", b"plums") for number in range(5)]  # type: ignore[misc]
+        done = await asyncio.gather(*calls[:5], library.drop("notes"), *calls[5:], return_exceptions=True)
+        assert all(isinstance(one, NotFoundError) or not isinstance(one, BaseException) for one in done)
+        with pytest.raises(NotFoundError):
+            await library.search(["notes"], "pears")
+        with pytest.raises(NotFoundError):
+            await library.put("notes", "b.txt", b"plums")
+
+
+async def test_a_large_document_leaves_room_for_searches(library: Library) -> None:
+    await library.make("notes")
+    await library.put("notes", "a.txt", b"pears")
+    for turn in ("first", "second"):  # the second has the first one's pieces to delete
+        large = "\n\n".join(
+            f"# Part {number}\n\n{turn} plums {number}" for number in range(1500 if turn == "first" else 1)
+        )
+        putting = asyncio.create_task(library.put("notes", "large.md", large.encode()))
+        before = await library.count("notes")
+        while await library.count("notes") == before:
+            pass
+        found = await library.search(["notes"], "pears", k=1, by="words")
+        assert [one.path for one in found] == ["a.txt"]
+        assert not putting.done()
+        await putting
+    assert await library.count("notes") == 2
+
+
+async def test_a_writer_that_was_broken_off_leaves_what_can_be_put_again(library: Library) -> None:
+    await library.make("notes")
+    large = "\n\n".join(f"# Part {number}\n\nplums {number}" for number in range(500)).encode()
+    putting = asyncio.create_task(library.put("notes", "large.md", large))
+    while not await library.count("notes"):
+        pass
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    held = (await library.held("notes"))["large.md"]
+    assert held.digest == ""
+    assert 0 < held.pieces == await library.count("notes") < 500
+    await library.put("notes", "large.md", large)
+    assert (await library.held("notes"))["large.md"].pieces == 500 == await library.count("notes")
+
+
+@pytest.mark.parametrize(
+    ("file", "broken"),
+    [("meta.json", "{"), ("meta.json", "[]"), ("collection/notes/storage.sqlite", "no database" * 99)],
+)
+async def test_what_is_broken_is_told_and_can_be_mended(tmp_path: Path, file: str, broken: str) -> None:
+    def opened() -> Library:
+        return Library(RetrievalEntry(), Store(None, None, tmp_path / "q"), lambda model: WordEmbedder())
+
+    library = opened()
+    await library.make("notes")
+    await library.put("notes", "a.txt", b"pears")
+    await library.close()
+    whole = (tmp_path / "q" / file).read_bytes()
+    (tmp_path / "q" / file).write_text(broken)
+    library = opened()
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=f"The collections in {tmp_path / 'q'} can't be used"):
+            await library.search(["notes"], "pears")
+        with pytest.raises(UnavailableError, match="can't be used"):
+            await library.names()
+    (tmp_path / "q" / file).write_bytes(whole)
+    assert len(await library.search(["notes"], "pears")) == 1
+    await library.close()
+
+
+async def test_a_repository_is_noted_by_its_name(library: Library) -> None:
+    await library.make("notes")
+    await library.note("notes", "https://user:secret@Git.example.ru/team/p.git", "c0ffee")
+    assert (await library.about("notes", fresh=True)).repository == "git.example.ru/team/p"
+    assert list(await library.of_repository("git.example.ru/team/p")) == ["notes"]
