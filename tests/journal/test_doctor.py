@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import ipaddress
 import json
+import os
 import re
 import ssl
 import threading
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 
 from kodify.cli import app
 from kodify.db import migrations
+from kodify.db.condition import Condition
 from kodify.db.journal_tables import SCHEMA
 from kodify.db.places import journal_database
 from kodify.doctor import certificates, collections, databases, examine, host, server
@@ -281,6 +283,31 @@ def test_a_spool_that_is_nearly_full_and_entries_set_aside(settings: Settings, t
     (tmp_path / "journal" / "1" / "000001.spool").write_bytes(b"0" * 900 * 1024)
     (tmp_path / "journal" / "quarantine.jsonl").write_text("{}\n")
     assert [one.state for one in host.look(own) if one.about == "spool"] == ["failed", "warning"]
+
+
+def test_a_spool_of_another_user(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, who may everything."""
+    (tmp_path / "journal").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK)
+    own = applied(settings, {"LOGS": True, "DATA_PATH": str(tmp_path)})
+    (spool,) = [one for one in host.look(own) if one.about == "spool"]
+    assert (spool.state, "run this as the server's user" in spool.sentence) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "connections", "about"),
+    [(0.0, 10, ()), (-61.0, 10, ("users, clock",)), (61.0, 95, ("users, clock", "users, connections"))],
+)
+def test_a_databases_clock_and_connections(
+    ahead_s: float, connections: int, about: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    seen = Condition("18.4", ahead_s, connections, 100)
+    monkeypatch.setattr(databases, "examine", lambda database, tables: seen)
+    own = applied(settings, {"MTSAI_AUTH": True, "AUTH_TYPE": "DB", "DB_URL": SecretStr("postgresql://a@127.0.0.1/x")})
+    found = [one for one in databases.look(own) if one.about.startswith("users")]
+    assert [one.state for one in found] == ["ok", *["warning"] * len(about)]
+    assert tuple(one.about for one in found[1:]) == about
+    assert all("behind" in one.sentence if ahead_s < 0 else "ahead of" in one.sentence for one in found[1:2])
 
 
 def test_a_disk_without_room(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
