@@ -53,6 +53,7 @@ def top_of(folder: Path) -> Path | None:
 def listing(folder: Path) -> Listing | None:
     """What is tracked, and what is neither tracked nor ignored. None where the folder as a whole is ignored.
     Raises GitError."""
+    _assure(folder)
     if _run(folder, "check-ignore", "-q", "--", ".").returncode == 0:
         return None
     done = _checked(_run(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"))
@@ -63,6 +64,7 @@ def checkout_of(root: Path) -> Checkout:
     """The remote's address, without a password in it, the commit, and what is as it has it."""
     folder = root if root.is_dir() else root.parent
     try:
+        _assure(folder)
         place = _line(folder, "rev-parse", "--show-prefix")
     except GitError:
         return Checkout()
@@ -78,6 +80,13 @@ def checkout_of(root: Path) -> Checkout:
         return Checkout(repository, commit, place, _unchanged(folder))
     except GitError:  # then of no file it is known
         return Checkout(repository, commit, place)
+
+
+def _assure(folder: Path) -> None:
+    """A checkout's configuration can say that its files are elsewhere. Raises GitError."""
+    top = _line(folder, "rev-parse", "--show-toplevel")
+    if not folder.resolve().is_relative_to(Path(top).resolve()):
+        raise GitError(f"its configuration has the files in {top}")
 
 
 def _unchanged(folder: Path) -> frozenset[str]:

@@ -142,6 +142,20 @@ def test_a_checkout_of_somebody_else_is_told_of(tmp_path: Path, monkeypatch: pyt
     assert "a.log" not in paths(tmp_path)
 
 
+def test_a_checkout_that_says_its_files_are_elsewhere(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write(root, TREE)
+    git(root, "init", "-q")
+    git(root, "config", "core.worktree", str(elsewhere))
+    (told,) = [one.refused for one in walk(root) if one.refused is not None]
+    assert told is not None
+    assert told.endswith(f"its configuration has the files in {elsewhere}")
+    assert "a.py" in paths(root)
+    assert "a.log" not in paths(root)
+    assert checkout_of(root) == Checkout()
+
+
 def test_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, TREE)
     git(tmp_path, "init", "-q")
