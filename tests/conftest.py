@@ -10,6 +10,7 @@ import random
 import socket
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,26 @@ os.environ.setdefault(*MORE_STOPS)  # vLLM reads it when it is imported, which s
 
 # Below those that the kernel gives to outgoing connections: none of these takes a port between its choice and its use.
 PORTS = range(16_000, 32_000)
+
+
+# Folders whose tests start real engines or build packages: they have the machine for themselves.
+ALONE = {"integration", "packaging"}
+
+
+def is_alone(path: Path) -> bool:
+    return not ALONE.isdisjoint(path.relative_to(Path(__file__).parent).parts)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """They import the engine, which takes a while: not where they are left out."""
+    return True if config.getoption("markexpr") == "not alone" and is_alone(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_alone(item.path):
+            item.add_marker("alone")
 
 
 def free_port() -> int:
@@ -69,10 +90,16 @@ class QuickToEnd(uvicorn.Server):
             await self.on_tick(0)  # the date of answers
 
 
+def tell(error: Exception | None) -> None:
+    """Why a server does not become ready, where the test's report shows it."""
+    if error is not None:
+        traceback.print_exception(error)
+
+
 @contextlib.contextmanager
 def serving(settings: Settings, engine: Engine | Engines) -> Iterator[Served]:
     listener = socket.create_server(("127.0.0.1", 0))
-    app = build_app(settings, engine)
+    app = build_app(settings, engine, on_settled=tell)
     own = protocols(settings.max_body_bytes)
     config = uvicorn.Config(app, **own, log_config=None, access_log=False, lifespan="on")
     server = QuickToEnd(config)
@@ -150,10 +177,10 @@ def chats(postgres: str) -> dict[str, object]:
     return {"CHATS_DB_URL": SecretStr(postgres), "CHATS_TABLE": f"t_{uuid.uuid4().hex[:12]}.chats"}
 
 
-def leave(served: Served, path: str, body: dict[str, Any], when: Callable[[], bool], **headers: str) -> None:
+def leave(url: str, path: str, body: dict[str, Any], when: Callable[[], bool], **headers: str) -> None:
     """A client that asks for a whole answer and leaves when `when` is so: when the server is at work on it."""
     data = json.dumps(body).encode()
-    host, _, port = served.url.removeprefix("http://").partition(":")
+    host, _, port = url.removeprefix("http://").partition(":")
     given = {"host": host, "content-type": "application/json", "content-length": str(len(data)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     with socket.create_connection((host, int(port)), timeout=30) as connection:

@@ -78,12 +78,13 @@ class ScriptedEngine:
     jobs: list[Job] = field(default_factory=list)
     cancelled: int = 0
     healthy: bool = True
+    started_at: int = field(default_factory=lambda: int(time.time()))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def facts(self) -> EngineFacts:
         return EngineFacts(
-            self.names, "/scripted", "none", self.context_tokens, 0, int(time.time()), most_running=self.most_running
+            self.names, "/scripted", "none", self.context_tokens, 0, self.started_at, most_running=self.most_running
         )
 
     async def start(self) -> None:
@@ -173,11 +174,12 @@ class ScriptedEmbedder:
     healthy: bool = True
     asked: list[tuple[list[Any], int | None]] = field(default_factory=list)
     cancelled: int = 0
+    started_at: int = field(default_factory=lambda: int(time.time()))
     _running: int = 0
 
     @property
     def facts(self) -> EngineFacts:
-        return EngineFacts(self.names, "/scripted-embedder", "none", self.context_tokens, 0, int(time.time()))
+        return EngineFacts(self.names, "/scripted-embedder", "none", self.context_tokens, 0, self.started_at)
 
     async def start(self) -> None:
         await asyncio.sleep(0)

@@ -166,7 +166,13 @@ def test_an_answer_in_a_chat_is_ended_though_nobody_listens(office: Office) -> N
         assert (one["user"], one["route"]) == ("ann@example.ru", "POST /api/v1/chat/{chat_id}/send_message")
         assert root.delete(f"{API}/running/{one['id']}").status_code == 204
         eventually(lambda: running(root) == [])
-        last = ann.get(f"{chat}/history").json()["messages"][-1]
+
+        def answer() -> dict[str, Any]:
+            found: dict[str, Any] = ann.get(f"{chat}/history").json()["messages"][-1]
+            return found
+
+        eventually(lambda: answer()["status"] != "generating")
+        last = answer()
     assert (last["status"], last["error"]) == ("error", ENDED)
     assert last["content"].startswith("on and ")
 
@@ -187,7 +193,7 @@ def test_openais_client_does_not_try_again(office: Office) -> None:
     with company.root() as root:
         root.delete(f"{API}/running/{only(root)['id']}")
         thread.join(30)
-        assert running(root) == []
+        eventually(lambda: running(root) == [])
     assert (told[0].status_code, told[0].body) == (403, told[0].body)
     assert ENDED in told[0].message
 

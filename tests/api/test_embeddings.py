@@ -165,7 +165,7 @@ def test_an_unknown_model_and_an_engine_that_fails(start: Start) -> None:
 def test_the_work_ends_when_the_client_leaves(start: Start) -> None:
     served = start(ScriptedEmbedder(endless=True))
     embedder = embedder_of(served)
-    leave(served, PATH, {"input": "a"}, lambda: embedder.running() == 1)
+    leave(served.url, PATH, {"input": "a"}, lambda: embedder.running() == 1)
     eventually(lambda: embedder.cancelled == 1)
     assert embedder.running() == 0
     with served.client() as client:
@@ -192,7 +192,7 @@ def test_the_journal_keeps_it(start: Start, place: Place) -> None:
 
 def test_the_journal_knows_who_left(start: Start, place: Place) -> None:
     served = start(ScriptedEmbedder(endless=True), **place.variables)
-    leave(served, PATH, {"input": "a"}, lambda: embedder_of(served).running() == 1)
+    leave(served.url, PATH, {"input": "a"}, lambda: embedder_of(served).running() == 1)
     eventually(lambda: place.count() == 1)
     (row,) = place.rows()
     assert (row["status_code"], row["cancelled"], row["response"]) == (499, True, None)
@@ -235,7 +235,7 @@ def test_many_texts_are_asked_about_at_once_but_not_all(censored: Start, moderat
         time.sleep(0.5)  # in which more would come
         return True
 
-    leave(served, PATH, {"input": ["a"] * 100}, are_asked_about)
+    leave(served.url, PATH, {"input": ["a"] * 100}, are_asked_about)
     assert len(moderator.asked) == TEXTS_AT_ONCE
     with served.client() as client:
         eventually(lambda: "kodify_requests_cancelled_total 1.0" in client.get("/metrics").text)

@@ -22,6 +22,8 @@ from kodify.app import build_app
 from kodify.engine.scripted import Script, ScriptedEngine
 from kodify.settings import Settings
 
+pytestmark = pytest.mark.alone
+
 SHORT, LONG = 100, 1100
 STREAMS = 8  # at once: what they share in a turn of the loop is counted for each of them once
 PATHS = ["/v1/chat/completions", "/v1/completions"]

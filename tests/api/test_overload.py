@@ -125,7 +125,7 @@ def test_beyond_the_bound_it_is_refused_at_once(full: Callable[..., Full]) -> No
 def test_who_leaves_while_waiting_gives_the_place_back(full: Callable[..., Full]) -> None:
     app = full(waiting=1)
     app.stream(), app.stream()
-    leave(app.served, "/v1/chat/completions", CHAT, lambda: app.metric("kodify_line_waiting{") == 1)
+    leave(app.served.url, "/v1/chat/completions", CHAT, lambda: app.metric("kodify_line_waiting{") == 1)
     app.wait_for(0)
     assert len(app.engine.jobs) == 2
     assert app.metric("kodify_line_running{") == 2

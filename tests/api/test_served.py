@@ -158,7 +158,7 @@ def test_the_work_ends_when_the_client_leaves(settings: Settings, place: Place, 
                 assert any("llo" in line for line in lines)
                 assert engine.stopped == 0
         else:
-            leave(served, path, BODIES[path], lambda: engine.waits)
+            leave(served.url, path, BODIES[path], lambda: engine.waits)
         eventually(lambda: engine.stopped == 1)
         eventually(lambda: place.count() == 1)
         (row,) = place.rows()

@@ -198,7 +198,7 @@ def test_a_client_that_leaves_stops_the_upstream(puppet: Start, front: Front, di
         with served.client() as client, client.stream("POST", PATHS[dialect], json=body) as answer:
             assert any("Hel" in line for line in answer.iter_lines())
     else:
-        leave(served, PATHS[dialect], BODIES[dialect], lambda: other.running == 1)
+        leave(served.url, PATHS[dialect], BODIES[dialect], lambda: other.running == 1)
     eventually(lambda: other.left == 1)
     eventually(lambda: served.engine.running() == 0)
 

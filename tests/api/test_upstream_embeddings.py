@@ -146,7 +146,7 @@ def test_a_client_that_leaves_stops_the_upstream(puppet: Start, front: Front) ->
     other = embedding(puppet, said(ROWS))
     other.held = 0
     served = front(other)
-    leave(served, PATH, ASK, lambda: other.running == 1)
+    leave(served.url, PATH, ASK, lambda: other.running == 1)
     eventually(lambda: other.left == 1)
     embedder: Any = served.app.state.engines.all[0].engine
     eventually(lambda: embedder.running() == 0)

@@ -300,7 +300,7 @@ def test_a_client_that_leaves_stops_the_upstream(puppet: Start, front: Front, st
         ):
             assert any("Hello" in line for line in answer.iter_lines())
     else:
-        leave(served, "/v1/chat/completions", HI, lambda: other.running == 1)
+        leave(served.url, "/v1/chat/completions", HI, lambda: other.running == 1)
     eventually(lambda: other.left == 1)
     eventually(lambda: served.engine.running() == 0)
     assert other.running == 0

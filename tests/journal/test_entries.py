@@ -126,7 +126,7 @@ def test_a_client_that_left(journaled: Start, path: str, stream: bool) -> None:
         with journal.served.client() as client, client.stream("POST", path, json=body) as answer:
             next(answer.iter_bytes())
     else:
-        leave(journal.served, path, body, lambda: journal.served.engine.running() == 1)
+        leave(journal.served.url, path, body, lambda: journal.served.engine.running() == 1)
     row = journal.only_row()
     assert (row["status_code"], row["cancelled"], row["finish_reason"]) == (499, True, None)
     assert row["request"] == body

@@ -23,6 +23,8 @@ from tests.fuzz.mutations import ADDRESSES, JSON_BODIES, MODEL
 from tests.fuzz.strict import strict_engines
 from tests.journal.conftest import make_place
 
+pytestmark = pytest.mark.alone
+
 TIMES = 5
 # What holds a request's body, or whoever does.
 HEAVY = (RequestResponseCycle, types.FrameType, BaseException, Record)

@@ -21,7 +21,7 @@ from tests.conftest import eventually, free_port
 from tests.journal.clients import Clients, connected, request
 from tests.journal.conftest import Place
 
-KILLS = 20
+KILLS = int(os.environ.get("KODIFY_KILLS", "8"))
 STREAMS = 64
 ROOT = Path(__file__).parents[2]
 DRAINS = int(os.environ.get("KODIFY_DRAINS", "2"))  # of each kind
@@ -72,7 +72,7 @@ def test_whoever_got_a_whole_answer_is_in_the_journal_after_a_kill(place: Place,
     with (tmp_path / "log").open("w+") as log:
         for number in range(KILLS):
             process = Process(place, log)
-            got = asyncio.run(ask_until_killed(process, f"{number}-", 0.03 * number))
+            got = asyncio.run(ask_until_killed(process, f"{number}-", 0.6 * number / KILLS))
             ended += got
         last = Process(place, log)
         try:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from kodify.settings import NANO_PATH
-from tests.conftest import eventually
+from tests.conftest import eventually, leave
 from tests.integration.conftest import Process, start_kodify
 from tests.integration.server.stories import FAMILIES, SCRIPT_VARIABLE, script
 from tests.journal.conftest import Place, make_place
@@ -46,22 +46,26 @@ class Spoken:
         (found,) = self.place.rows(query, request_id)
         return found
 
+    def headers(self, request_id: str) -> dict[str, str]:
+        return {"x-api-key": TOKEN, "x-request-id": request_id}
+
     def running(self) -> int:
         return int(httpx.get(f"{self.process.url}/ready").json()["running"])
 
     def leave(self, path: str, body: dict[str, Any], *, after: str | None) -> dict[str, Any]:
         """The row of a request whose client leaves when it has read `after`; None: when the engine works on it."""
         request_id = uuid.uuid4().hex
-        with self.client() as client:
-            if after is None:
-                with pytest.raises(httpx.ReadTimeout):
-                    client.post(path, json=body, headers={"x-request-id": request_id}, timeout=0.5)
-            else:
-                with client.stream("POST", path, json=body, headers={"x-request-id": request_id}) as answer:
-                    lines = answer.iter_lines()  # held: the client leaves when it is let go
-                    assert any(after in line for line in lines)
-                    assert self.running() == 1
-        eventually(lambda: self.running() == 0, 2)
+        if after is None:
+            leave(self.process.url, path, body, lambda: self.running() == 1, **self.headers(request_id))
+        else:
+            with (
+                self.client() as client,
+                client.stream("POST", path, json=body, headers=self.headers(request_id)) as answer,
+            ):
+                lines = answer.iter_lines()  # held: the client leaves when it is let go
+                assert any(after in line for line in lines)
+                assert self.running() == 1
+        eventually(lambda: self.running() == 0)
         return self.row(request_id)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from kodify.censor.windows import STEP
 from tests.api.test_censor import Moderator
-from tests.conftest import eventually
+from tests.conftest import eventually, leave
 from tests.integration.conftest import MODEL, start_kodify
 from tests.integration.server.conftest import TOKEN, Spoken
 from tests.journal.conftest import make_place
@@ -246,8 +246,7 @@ def test_a_client_that_leaves_while_its_prompt_is_checked(checked: Checked, dial
     checked.moderator.silent = True
     path, body = PATHS[dialect]
     request_id = uuid.uuid4().hex
-    with checked.client() as client, pytest.raises(httpx.ReadTimeout):
-        client.post(path, json=body, headers={"x-request-id": request_id}, timeout=0.5)
+    leave(checked.process.url, path, body, lambda: bool(checked.moderator.asked), **checked.headers(request_id))
     found = checked.row(request_id)
     assert (found["status_code"], found["completion_tokens"]) == (499, 0)
 

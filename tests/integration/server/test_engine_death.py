@@ -40,7 +40,7 @@ class Load:
 
     def assert_failed(self) -> None:
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
         assert [answer["error"]["code"] >= 500 for answer in self.answers] == [True, True]
 
 
@@ -77,12 +77,12 @@ def test_a_dead_engine_ends_every_answer_and_then_kodify(tmp_path: Path) -> None
         family = process.family()
         for child in family[1:]:
             child.kill()
-        eventually(lambda: health(process) == 503, 2)
+        eventually(lambda: health(process) == 503)
         load.assert_failed()
         assert process.popen.wait(30) == 1
     finally:
         process.stop(signal.SIGKILL)
-    assert psutil.wait_procs(family, timeout=10)[1] == [], "a process was left behind"
+    assert psutil.wait_procs(family, timeout=30)[1] == [], "a process was left behind"
     assert "Kodify ends, for it can't serve: The engine has stopped." in process.log.read_text()
 
 
@@ -99,7 +99,7 @@ def test_an_engine_is_started_again_where_that_is_set(restarting: Process) -> No
     load = Load(restarting)
     for child in engines(restarting):
         child.kill()
-    eventually(lambda: health(restarting) == 503, 2)
+    eventually(lambda: health(restarting) == 503)
     load.assert_failed()
     refused = httpx.post(f"{restarting.url}/v1/completions", json=SHORT, timeout=30)
     assert refused.status_code == 503
@@ -118,7 +118,7 @@ def test_an_engine_that_hangs_counts_as_dead(restarting: Process) -> None:
     stuck = engines(restarting)
     for child in stuck:
         child.suspend()
-    eventually(lambda: health(restarting) == 503, 8)
+    eventually(lambda: health(restarting) == 503)
     load.assert_failed()
     eventually(lambda: health(restarting) == 200, 120)
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in stuck)
