@@ -126,6 +126,9 @@ async def shut_down(engine: Any, pulse: Pulse | None) -> None:
     await asyncio.sleep(0)
     if pulse is not None:
         pulse.stop()
+    if isinstance(handler := engine.output_handler, asyncio.Task):  # or it may log the end as a failure
+        handler.cancel()
+        await asyncio.gather(handler, return_exceptions=True)
     await asyncio.to_thread(engine.shutdown, timeout=5)
     multiprocessing.active_children()  # takes leave of those that have ended
     gc.unfreeze()  # or the engine, which was frozen when it was warm, would never be collected

@@ -179,8 +179,10 @@ async def test_a_model_of_several_sizes_and_its_end(embedder: VllmEmbedder) -> N
         assert 'model_name="minilm"' not in nested.metrics().decode()
         working = asyncio.create_task(nested.embed(["word " * 200] * 400))
         await until_all_run(nested, 400)
+        handler = nested._engine.output_handler
     finally:
         await nested.stop()
+    assert handler.cancelled()  # else it logs that it failed
     with pytest.raises(UnavailableError):
         await working
     with pytest.raises(UnavailableError):
