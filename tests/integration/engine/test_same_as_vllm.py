@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 from kodify.settings import NANO_PATH
 from tests.conftest import free_port
-from tests.integration.conftest import MODEL, START_LIMIT_S, environment, start_kodify
+from tests.integration.conftest import MODEL, Process, environment, start_kodify
 
 # The same numbers on both sides: nothing cached from an earlier prompt, and full precision against ties.
 ENGINE = ["--no-enable-prefix-caching", "--dtype=float32", "--enforce-eager", "--max-model-len=2048"]
@@ -81,41 +83,54 @@ def ask(client: httpx.Client, path: str, body: dict[str, Any]) -> list[tuple[str
     return [tuple(choices[index]) for index in sorted(choices)]
 
 
-def ask_all(url: str) -> list[list[tuple[str, str, Any]]]:
-    with httpx.Client(base_url=url, timeout=120) as client:
-        return [ask(client, path, body) for path, body in requests()]
+WAYS = (("direct", "kodify"), ("direct", "vllm"), ("generate", "vllm"))
+# The four servers start and answer side by side, a core each: threads that wait for one another by spinning would be in
+# their way.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise RuntimeError("vLLM's server did not start")
+@dataclass
+class Told:
+    answers: list[list[tuple[str, str, Any]]]
+    metrics: str
+
+
+def start_vllm(folder: Path) -> Process:
+    """vLLM's own server, with its default Python front end."""
+    port = free_port()
+    words = [f"--model={NANO_PATH}", f"--served-model-name={MODEL}", "--host=127.0.0.1", f"--port={port}", *ENGINE]
+    log = folder / "log"
+    with log.open("w") as output:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words],
+            env=environment(**ONE_THREAD),
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+    return Process(popen, port, log)
+
+
+def ask_all(process: Process) -> Told:
+    process.wait_until_healthy()
+    with httpx.Client(base_url=process.url, timeout=120) as client:
+        answers = [ask(client, path, body) for path, body in requests()]
+        return Told(answers, client.get("/metrics").text)
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[str, str, Any]]]:
-    """From vLLM's own server, with its default Python front end."""
-    port = free_port()
-    words = [f"--model={NANO_PATH}", f"--served-model-name={MODEL}", "--host=127.0.0.1", f"--port={port}", *ENGINE]
-    log = tmp_path_factory.mktemp("vllm") / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words],
-            env=environment(),
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}", process)
-        return ask_all(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(60)
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Told]:
+    """What Kodify answers by each of its ways, and what vLLM's own server does, which is ("", "")."""
+    processes: dict[tuple[str, str], Process] = {}
+    with ExitStack() as stack, ThreadPoolExecutor(1 + len(WAYS)) as threads:
+        processes["", ""] = start_vllm(tmp_path_factory.mktemp("vllm"))
+        stack.callback(processes["", ""].stop)
+        for engine_path, reader in WAYS:
+            folder = tmp_path_factory.mktemp(f"{engine_path}-{reader}")
+            variables = {"ENGINE_PATH": engine_path, "ENGINE_READER": reader, "ADDITIONAL_ARGS": " ".join(ENGINE)}
+            processes[engine_path, reader] = start_kodify(folder, **variables, **ONE_THREAD)
+            stack.callback(processes[engine_path, reader].stop)
+        return dict(zip(processes, threads.map(ask_all, processes.values()), strict=True))
 
 
 def is_common(path: str, body: dict[str, Any]) -> bool:
@@ -128,20 +143,12 @@ def metric(text: str, series: str) -> float:
     return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(series + " ")), 0.0)
 
 
-@pytest.mark.parametrize(
-    ("engine_path", "reader"), [("direct", "kodify"), ("direct", "vllm"), ("generate", "vllm")], ids="-".join
-)
+@pytest.mark.parametrize(("engine_path", "reader"), WAYS)
 def test_text_and_finish_reasons_equal_vllms_own_server(
-    tmp_path: Path, expected: list[list[tuple[str, str, Any]]], engine_path: str, reader: str
+    told: dict[tuple[str, str], Told], engine_path: str, reader: str
 ) -> None:
-    ways = {"ENGINE_PATH": engine_path, "ENGINE_READER": reader}
-    process = start_kodify(tmp_path, **ways, ADDITIONAL_ARGS=" ".join(ENGINE))
-    try:
-        process.wait_until_healthy()
-        answers = ask_all(process.url)
-        served = httpx.get(f"{process.url}/metrics", timeout=30).text
-    finally:
-        process.stop()
+    expected, answers = told["", ""].answers, told[engine_path, reader].answers
+    served = told[engine_path, reader].metrics
     cases = list(requests())
     assert len(cases) >= 120
     different = [
