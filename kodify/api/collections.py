@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -83,9 +82,17 @@ async def drop(request: Request) -> Response:
 async def documents(request: Request) -> Response:
     """All that it has, with digests by which a client knows what has changed."""
     held = await library_of(request).held(_name(request))
-    return await asyncio.to_thread(
-        lambda: _json({"data": [{"path": path, **asdict(one)} for path, one in held.items()]})
-    )
+    return await asyncio.to_thread(lambda: _json({"data": [_document(path, one) for path, one in held.items()]}))
+
+
+def _document(path: str, held: Held) -> dict[str, Any]:
+    return {
+        "path": path,
+        "digest": held.digest,
+        "pieces": held.pieces,
+        "skipped": held.skipped,
+        "source": held.source,
+    }
 
 
 async def put(request: Request) -> Response:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from qdrant_client import models
+from starlette.requests import Request
 
+from kodify.api import collections
 from kodify.auth import administration
 from kodify.retrieval import syncing
+from kodify.retrieval.base import Held
 from kodify.retrieval.checkouts import Checkout
 from kodify.retrieval.points import point_id
 from kodify.retrieval.remote import RemoteCollection
@@ -126,6 +130,27 @@ def test_a_documents_path_is_plain(people: People, path: str) -> None:
     request = clients["admin"].build_request("PUT", "/", content=b"text")
     request.url = request.url.copy_with(raw_path=f"/api/v1/collections/open/documents/{path}".encode())
     assert_error(clients["admin"].send(request), 400, "BadRequestError")
+
+
+def test_the_event_loop_goes_on_while_documents_are_listed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = start()
+    fill(served, "notes", {"a.md": "text"})
+    threads, written = [], collections._document
+
+    def document(path: str, held: Held) -> dict[str, object]:
+        threads.append(threading.get_ident())
+        return written(path, held)
+
+    monkeypatch.setattr(collections, "_document", document)
+    scope = {"type": "http", "app": served.app, "path_params": {"name": "notes"}}
+
+    async def ask() -> int:
+        await collections.documents(Request(scope))
+        return threading.get_ident()
+
+    loop = asyncio.run_coroutine_threadsafe(ask(), served.loop).result(30)
+    assert threads
+    assert loop not in threads
 
 
 @pytest.mark.parametrize(
