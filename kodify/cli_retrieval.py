@@ -22,7 +22,7 @@ from kodify.errors import ConfigError, KodifyError, NotFoundError
 from kodify.retrieval import build, syncing
 from kodify.retrieval.base import Held, Origin, Where
 from kodify.retrieval.checkouts import Checkout, checkout_of
-from kodify.retrieval.library import Library, Put
+from kodify.retrieval.library import Library, Put, check_name
 from kodify.retrieval.remote import RemoteCollection
 from kodify.settings import Settings
 
@@ -90,6 +90,7 @@ def search(
             async with RemoteCollection(server, token, collection) as remote:
                 return await remote.search({name: value for name, value in asked.items() if value is not None})
         async with Here() as here:
+            await here.library.about(collection)  # before the model is loaded
             if by != "words":
                 await here.engine()
             found = await here.library.search(
@@ -151,9 +152,11 @@ class Here:
         return self
 
     async def __aexit__(self, *failed: object) -> None:
-        await self.library.close()
-        if self._started:
-            await self._engines.stop()
+        try:
+            await self.library.close()
+        finally:
+            if self._started:
+                await self._engines.stop()
 
     async def engine(self) -> None:
         """Raises ConfigError where no model embeds."""
@@ -182,6 +185,7 @@ class _HereTarget:
         try:
             await self._here.library.about(self._name)
         except NotFoundError:
+            check_name(self._name)
             await self._here.engine()
             await self._here.library.make(self._name)
 

@@ -136,8 +136,7 @@ class Library:
 
     async def make(self, name: str) -> About:
         """For the vectors of the model that embeds. Raises BadRequestError, ConflictError."""
-        if not NAME.fullmatch(name):
-            raise BadRequestError("A collection's name has letters, digits, - _ and . alone.", param="name")
+        check_name(name)
         engine = self._embedder(self.entry.model)
         size = (await engine.embed([PROBE])).vectors.shape[1]
         about = About(name, engine.facts.names[0], int(size))
@@ -330,6 +329,12 @@ class Library:
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def check_name(name: str) -> None:
+    """Raises BadRequestError."""
+    if not NAME.fullmatch(name):
+        raise BadRequestError("A collection's name has letters, digits, - _ and . alone.", param="name")
 
 
 def _most(engine: EmbeddingEngine) -> int:
