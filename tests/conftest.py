@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from kodify.app import build_app
+from kodify.db import database, journal_access, journal_connection, journal_queries
 from kodify.db.embedded import EmbeddedServer
 from kodify.engine.base import Engine
 from kodify.engine.scripted import Script, ScriptedEngine
@@ -38,6 +39,10 @@ os.environ.setdefault(*MORE_STOPS)  # vLLM reads it when it is imported, which s
 # Below those that the kernel gives to outgoing connections: none of these takes a port between its choice and its use.
 PORTS = range(16_000, 32_000)
 
+
+# A PostgreSQL that shares a crowded machine takes longer to let one in than a company's.
+for module in (database, journal_access, journal_connection, journal_queries):
+    module.CONNECT_TIMEOUT_S = 10  # type: ignore[attr-defined]
 
 # Folders whose tests start real engines or build packages: they have the machine for themselves.
 ALONE = {"integration", "packaging"}
