@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kodify import cli_retrieval
+from kodify import cli_retrieval, logs
 from kodify.cli import app
 from kodify.engine.scripted import WordEmbedder
 from kodify.engines import Engines, Served
@@ -78,7 +78,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountedEmbedder:
         monkeypatch.delenv(field.alias or "", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_PATH", str(tmp_path / "data"))
-    monkeypatch.setattr(cli_retrieval.logs, "configure", lambda settings: None)
+    monkeypatch.setattr(logs, "configure", lambda settings: None)
     embedder = CountedEmbedder()
     monkeypatch.setattr(
         cli_retrieval, "build_engines", lambda settings: Engines([Served(embedder, "words", task="embed")])

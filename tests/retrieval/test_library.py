@@ -186,10 +186,14 @@ async def test_what_another_replica_does_is_heard_of(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(NotFoundError):
             await there.search(["one"], "pears")
-    await here.make("one")
-    await there.about("one")
-    await here.drop("one")
     anew = Library(RetrievalEntry(), store, lambda model: WordEmbedder(names=("another",), size=32))
+    await anew.make("one")
+    with pytest.raises(ConflictError, match="made for the model another"):
+        await there.search(["one"], "pears")
+    await anew.drop("one")
+    await here.make("one")
+    await there.about("one", fresh=True)
+    await here.drop("one")
     await anew.make("one")
     with pytest.raises(ConflictError, match="made anew meanwhile"):
         await there.put("one", "a.txt", b"pears")  # it took it for its former self
@@ -273,8 +277,10 @@ async def test_what_is_broken_is_told_and_can_be_mended(tmp_path: Path, file: st
     await library.close()
     whole = (tmp_path / "q" / file).read_bytes()
     (tmp_path / "q" / file).write_text(broken)
-    library = opened()
+    library, other = opened(), opened()
     for _ in range(2):
+        with pytest.raises(UnavailableError, match="can't be used"):
+            await other.search(["notes"], "pears")  # nobody has them open
         with pytest.raises(UnavailableError, match=f"The collections in {tmp_path / 'q'} can't be used"):
             await library.search(["notes"], "pears")
         with pytest.raises(UnavailableError, match="can't be used"):
