@@ -10,6 +10,10 @@ class SkippedError(Exception):
     """This document is left out; the text says why, for people. The others go on."""
 
 
+class PassingSkipError(SkippedError):
+    """Not for what is in the document: another time it may be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A part of a document that is found as a whole. Lines count from 1; of a PDF they are its pages."""

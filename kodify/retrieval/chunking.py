@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from kodify.retrieval.base import Piece
 from kodify.retrieval.syntax import Part, parts
@@ -11,7 +12,7 @@ from kodify.retrieval.syntax import Part, parts
 OVERLAP_LINES = 3
 MOST_PIECES = 5000  # of one document: generated data has more
 
-_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
+_HEADING = re.compile(r"^(#{1,6})\s+(\S.*)$")  # its end is stripped apart: one pattern for both is cubic
 _FENCE = re.compile(r"^\s{0,3}(```|~~~)")
 
 
@@ -21,8 +22,7 @@ def cut_code(text: str, language: str, most: int) -> list[Piece]:
     found = parts(text, language)
     if found is None:
         return cut_text(text, most)
-    pieces = [piece for part in found for piece in _of_part(part, lines, most)]
-    return pieces[:MOST_PIECES]
+    return _bounded(piece for part in found for piece in _of_part(part, lines, most))
 
 
 def _of_part(part: Part, lines: list[str], most: int) -> Iterator[Piece]:
@@ -45,26 +45,38 @@ def cut_markdown(text: str, most: int) -> list[Piece]:
             continue
         sections.append((begin, number - 1, " > ".join(title for _, title in above)))
         level = len(found[1])
-        above = [*(one for one in above if one[0] < level), (level, found[2][:120])]
+        above = [*(one for one in above if one[0] < level), (level, _without_closing(found[2])[:120])]
         begin = number
     sections.append((begin, len(lines) - 1, " > ".join(title for _, title in above)))
-    pieces = [piece for start, end, title in sections for piece in _windows(lines, start, end, title, most)]
-    return pieces[:MOST_PIECES]
+    return _bounded(piece for start, end, title in sections for piece in _windows(lines, start, end, title, most))
+
+
+def _without_closing(title: str) -> str:
+    """`Title ##` is `Title`, `C#` stays."""
+    title = title.rstrip()
+    bare = title.rstrip("#")
+    return bare.rstrip() if bare[-1:].isspace() else title
 
 
 def cut_text(text: str, most: int, title: str = "", first: int = 1) -> list[Piece]:
     lines = text.split("\n")
-    return list(_windows(lines, 0, len(lines) - 1, title, most, first))[:MOST_PIECES]
+    return _bounded(_windows(lines, 0, len(lines) - 1, title, most, first))
 
 
-def cut_pages(pages: Sequence[str], most: int) -> list[Piece]:
+def cut_pages(pages: Iterable[str], most: int) -> list[Piece]:
     """`start` and `end` of each piece are its page."""
-    found = []
-    for number, page in enumerate(pages, 1):
-        lines = page.split("\n")
-        cut = _windows(lines, 0, len(lines) - 1, f"page {number}", most)
-        found += [Piece(piece.text, number, number, piece.title) for piece in cut]
-    return found[:MOST_PIECES]
+    return _bounded(piece for number, page in enumerate(pages, 1) for piece in _of_page(page, number, most))
+
+
+def _of_page(page: str, number: int, most: int) -> Iterator[Piece]:
+    lines = page.split("\n")
+    for piece in _windows(lines, 0, len(lines) - 1, f"page {number}", most):
+        yield Piece(piece.text, number, number, piece.title)
+
+
+def _bounded(pieces: Iterable[Piece]) -> list[Piece]:
+    """No more are made than are kept."""
+    return list(islice(pieces, MOST_PIECES))
 
 
 def _windows(lines: list[str], start: int, end: int, title: str, most: int, first: int = 1) -> Iterator[Piece]:

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from kodify.retrieval.base import Held
 
-CUT_VERSION = "2"  # of the code that reads, cuts and weighs: another one, and all is indexed anew
+CUT_VERSION = "3"  # of the code that reads, cuts and weighs: another one, and all is indexed anew
 
 
 def digest(data: bytes) -> str:

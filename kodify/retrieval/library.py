@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kodify.config_file import RetrievalEntry
 from kodify.engine.base import EmbeddingEngine
 from kodify.errors import BadRequestError, ConflictError, KodifyError, NotFoundError, UnavailableError
-from kodify.retrieval import reading, terms
+from kodify.retrieval import terms
 from kodify.retrieval.base import (
     EVERYWHERE,
     NOWHERE,
@@ -26,6 +26,7 @@ from kodify.retrieval.base import (
     Held,
     Origin,
     Passage,
+    PassingSkipError,
     Point,
     SkippedError,
     Where,
@@ -36,6 +37,7 @@ from kodify.retrieval.fusion import Best, fuse
 from kodify.retrieval.gist import gist
 from kodify.retrieval.passages import origin_fields, passage_of, relevance_of, unit
 from kodify.retrieval.points import payload_of, point_id
+from kodify.retrieval.reader import Reader
 from kodify.retrieval.store import Store
 from kodify.retrieval.syntax import GRAMMARS
 
@@ -74,6 +76,7 @@ class Library:
         self._embedder = embedder
         # The local mode is for one thread.
         self._threads = ThreadPoolExecutor(1 if store.is_local else 8, thread_name_prefix="collections")
+        self._reader = Reader()
         self._abouts: dict[str, tuple[float, About]] = {}  # each with when it was asked for
         self._writing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._repositories: dict[str, list[str]] | None = None
@@ -85,6 +88,7 @@ class Library:
     async def close(self) -> None:
         if self._listing is not None:
             self._listing.cancel()
+        await asyncio.to_thread(self._reader.close)
         await self._in_thread(self._store.close)
         self._threads.shutdown(wait=False)
 
@@ -170,7 +174,8 @@ class Library:
         return await self._of(name, lambda: self._store.count(name))
 
     async def put(self, name: str, path: str, data: bytes, origin: Origin = NOWHERE, source: str | None = None) -> Put:
-        """In place of what there was of the document. One that is skipped is remembered with the reason.
+        """In place of what there was of the document. One that is skipped is remembered with the reason, but for one
+        that another run may read.
 
         Raises ConflictError where the collection was made for another model.
         """
@@ -182,7 +187,9 @@ class Library:
         self.running[name] += 1
         try:
             try:
-                document = await asyncio.to_thread(reading.read, path, data, most)
+                document = await self._reader.read(path, data, most)
+            except PassingSkipError as skipped:
+                return Put(0, str(skipped))
             except SkippedError as skipped:
                 reason = str(skipped)
                 payload = payload_of(path, 0, 1, hashed, "", skipped=reason, **told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -60,12 +60,24 @@ class Part:
     ranges: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Found:
     title: str
     start: int
     end: int
-    inside: tuple[_Found, ...]
+    inside: list[_Found] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Level:
+    """A node whose children are being looked at: one of these each, for trees are deeper than Python's stack."""
+
+    children: Iterator[Node]
+    above: str
+    depth: int  # of holders
+    found: list[_Found]
+    leading: int | None = None  # where comments begin that belong to what comes next
+    previous_end: int = -1
 
 
 def parts(text: str, language: str) -> list[Part] | None:
@@ -73,52 +85,59 @@ def parts(text: str, language: str) -> list[Part] | None:
     if language not in GRAMMARS or len(text) > MOST_BYTES:
         return None
     data = text.encode("utf-8", "replace")
-    root = _parser(language).parse(data).root_node
-    last = text.count("\n")
-    whole = _Found("", 0, last, tuple(_definitions(root, "", 0)))
-    return sorted(_flat(whole, text.split("\n")), key=lambda part: part.ranges[0])
+    whole = _Found("", 0, text.count("\n"))
+    _look(_parser(language).parse(data).root_node, whole.inside)
+    return sorted(_flat(whole, text.split("\n"), 0), key=lambda part: part.ranges[0])
 
 
-def _flat(found: _Found, lines: list[str]) -> Iterator[Part]:
-    own, at = [], found.start
+def _flat(found: _Found, lines: list[str], first: int) -> Iterator[Part]:
+    """`first`: the first line that no other part has. What stands whole on a line of another is a part of that one."""
+    own: list[tuple[int, int]] = []
+    at = max(found.start, first)
     for inner in found.inside:
-        if inner.start > at:
-            if sum(len(line.strip()) for line in lines[at : inner.start]) < SCRAP_CHARACTERS:
-                inner = replace(inner, start=at)
+        if inner.end < at:
+            continue
+        start = inner.start
+        if start > at:
+            if sum(len(line.strip()) for line in lines[at:start]) < SCRAP_CHARACTERS:
+                inner.start = at
             else:
-                own.append((at, inner.start - 1))
-        at = max(at, inner.end + 1)
-        yield from _flat(inner, lines)
+                own.append((at, start - 1))
+        yield from _flat(inner, lines, max(at, inner.start))
+        at = inner.end + 1
     if at <= found.end:
         own.append((at, found.end))
     if own:
         yield Part(found.title, tuple(own))
 
 
-def _definitions(node: Node, above: str, depth: int) -> Iterator[_Found]:
-    """The outermost ones below `node`; comments right above one are its own."""
-    leading: int | None = None
-    previous_end = -1
-    for child in node.named_children:
+def _look(root: Node, found: list[_Found]) -> None:
+    """For the outermost definitions; comments right above one are its own."""
+    levels = [_Level(iter(root.named_children), "", 0, found)]
+    while levels:
+        level = levels[-1]
+        child = next(level.children, None)
+        if child is None:
+            levels.pop()
+            continue
         start, end = child.start_point[0], child.end_point[0]
         if child.type in COMMENTS:
-            if leading is None or start > previous_end + 1:
-                leading = start
-            previous_end = end
+            if level.leading is None or start > level.previous_end + 1:
+                level.leading = start
+            level.previous_end = end
             continue
-        if leading is not None and start > previous_end + 1:
-            leading = None
-        begin = start if leading is None else leading
-        leading, previous_end = None, end
+        adjoins = level.leading is not None and start <= level.previous_end + 1
+        begin = level.leading if adjoins and level.leading is not None else start
+        level.leading, level.previous_end = None, end
         core = _core(child)
         if core is None:
-            yield from _definitions(child, above, depth) if child.type not in _LEAVES else ()
+            if child.type not in _LEAVES:
+                levels.append(_Level(iter(child.named_children), level.above, level.depth, level.found))
             continue
-        title = ".".join(filter(None, (above, _name(core))))
-        inside: tuple[_Found, ...] = ()
-        if core.type in HOLDERS and depth < MOST_DEPTH:
-            inside = tuple(_definitions(core, title, depth + 1))
-        yield _Found(title, begin, end, inside)
+        one = _Found(".".join(filter(None, (level.above, _name(core)))), begin, end)
+        level.found.append(one)
+        if core.type in HOLDERS and level.depth < MOST_DEPTH:
+            levels.append(_Level(iter(core.named_children), one.title, level.depth + 1, one.inside))
 
 
 _LEAVES = frozenset({"string", "call", "assignment", "parenthesized_expression", "array", "object", "dictionary"})
