@@ -200,7 +200,8 @@ async def test_what_another_replica_does_is_heard_of(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="made for the model another"):
         await there.put("one", "a.txt", b"pears")
     assert await anew.held("one") == {}
-    await here.close()
+    for library in (there, anew, here):
+        await library.close()
 
 
 async def test_what_is_known_of_a_collection_is_asked_again(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
