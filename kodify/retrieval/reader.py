@@ -19,7 +19,6 @@ from threading import Lock
 
 import orjson
 
-import kodify
 from kodify.retrieval.base import PassingSkipError, Piece, SkippedError
 from kodify.retrieval.reader_process import OUT_OF_MEMORY, Limits, receive, send
 from kodify.retrieval.reading import Document, kind_of, refusal
@@ -158,7 +157,7 @@ class _Process:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._socket, theirs = socket.socketpair()
-        root = str(Path(kodify.__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, root, *limits.arguments(), str(os.getpid())],
