@@ -15,10 +15,12 @@ $(INSTALLED): requirements/$(ACCEL).txt requirements/dev.txt pyproject.toml scri
 serve: setup
 	$(BIN)/kodify serve
 
-# What tests drive besides, Debian has: it is installed where it is missing and may be.
+# What tests drive besides, Debian has: it is installed where it is missing and may be. Files of tests run two at a time,
+# and then, one after the other, those that need the machine for themselves (the marker `alone`).
 test: setup
 	scripts/test_tools.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: setup
 	$(BIN)/ruff format --check .

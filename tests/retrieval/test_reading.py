@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 import zipfile
+from collections.abc import Callable, Sized
 
 import docx
 import pytest
@@ -112,12 +113,13 @@ def test_no_more_pieces_are_made_than_are_kept(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(chunking, "_windows", counting)
     text = "\n".join(f"# {number}\n\ntext" for number in range(3 * MOST_PIECES))
     code = "\n".join(f"def f{number}():\n    return '{'x' * 100}'" for number in range(2 * MOST_PIECES))
-    for cut in (
+    cuts: tuple[Callable[[], Sized], ...] = (
         lambda: cut_markdown(text, 1800),
         lambda: cut_code(code, "python", 1800),
         lambda: cut_text("x" * 3000 * MOST_PIECES, 600),
         lambda: cut_pages(["a page"] * (MOST_PIECES + 5), 1800),
-    ):
+    )
+    for cut in cuts:
         made = 0
         assert (len(cut()), made) == (MOST_PIECES, MOST_PIECES)
 
