@@ -220,6 +220,7 @@ async def test_other_rules_index_anew(
     assert {one.digest for one in (await other.held("code")).values()} == {""}
     assert summary(await sync(root, Checkout(), Target(other, "code"))) == (FILES, 0, 0)
     assert summary(await sync(root, Checkout(), Target(other, "code"))) == (0, FILES, 0)
+    await other.close()
     await library.close()
 
 
