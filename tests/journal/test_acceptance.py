@@ -227,7 +227,7 @@ async def test_one_refused_event_costs_only_itself(
     opened: Open, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(place) as own:
-        place.rows("ALTER TABLE completion_views ADD CHECK (completion_id <> 'cmpl-7')")
+        await asyncio.to_thread(place.rows, "ALTER TABLE completion_views ADD CHECK (completion_id <> 'cmpl-7')")
         for number in range(20):
             own.acceptance.take(Event(type="view", completion_id=f"cmpl-{number}"), None)
         await until(lambda: len(place.rows(ROWS)) == 19)

@@ -12,22 +12,27 @@ export class Follow {
     this.top = 0;
     this.area.addEventListener("scroll", () => this.look(), { passive: true });
     this.button.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.keep()).observe(this.area);
+    const watch = new ResizeObserver(() => this.keep());
+    for (const each of [this.area, ...this.area.children]) watch.observe(each);
   }
 
+  get below() {
+    return this.area.scrollHeight - this.area.scrollTop - this.area.clientHeight;
+  }
+
+  /** Only who goes up leaves the end: what has grown since the last look is no movement of the reader's. */
   look() {
-    const { scrollTop, scrollHeight, clientHeight } = this.area;
-    const wentUp = scrollTop < this.top - 1;
-    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
-    this.isAtEnd = isNear && (!wentUp || scrollHeight - scrollTop - clientHeight < 2);
+    const { scrollTop } = this.area;
+    if (scrollTop < this.top - 1) this.isAtEnd = this.below < 2;
+    else if (this.below < NEAR) this.isAtEnd = true;
     this.top = scrollTop;
-    this.button.hidden = isNear;
+    this.button.hidden = this.isAtEnd || this.below < NEAR;
   }
 
   /** After the conversation has grown. */
   keep() {
     if (this.isAtEnd) this.toEnd();
-    else this.button.hidden = false;
+    else this.button.hidden = this.below < NEAR;
   }
 
   toEnd() {
