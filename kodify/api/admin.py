@@ -87,7 +87,3 @@ def number(request: Request, name: str, complaint: str) -> int:
 def answer(content: Any, status: int = 200) -> Response:
     """Kept by no cache: all of it is for the one who asked."""
     return Response(orjson.dumps(content), status, NOT_KEPT, "application/json")
-
-
-def shown_moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")

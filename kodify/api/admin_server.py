@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kodify import __version__
-from kodify.api.admin import answer, note, shown_moment
+from kodify.api.admin import answer, note
 from kodify.api.running import Running
+from kodify.api.users import shown_moment
 from kodify.engines import Engines, Served
 from kodify.errors import EndedError, KodifyError, NotFoundError, UnavailableError
 from kodify.settings import Settings

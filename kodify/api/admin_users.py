@@ -8,9 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kodify.api.admin import answer, number, read, read_query, register, shown_moment, unprocessable
-from kodify.api.users import actor
-from kodify.auth import TokenFields, tokens
+from kodify.api.admin import answer, number, read, read_query, register, unprocessable
+from kodify.api.users import actor, shown_moment, shown_token
+from kodify.auth import tokens
 from kodify.auth.administration import Listed, normal
 from kodify.auth.base import EMAIL
 from kodify.protocol.admin import AuditQuery, NewToken, NewUser, UserChange, UsersQuery
@@ -51,14 +51,14 @@ async def delete(request: Request) -> Response:
 
 async def list_tokens(request: Request) -> Response:
     found = await register(request).known_tokens(number(request, "id", NO_USER))
-    return answer({"data": [_token(token, request) for token in found]})
+    return answer({"data": [shown_token(token, request.state.principal) for token in found]})
 
 
 async def make_token(request: Request) -> Response:
     """The token, which is shown this once."""
     user_id, wanted = number(request, "id", NO_USER), await read(request, NewToken)
     made, token = await register(request).make_token(actor(request), user_id, wanted.days)
-    return answer({**_token(made, request), "token": token}, 201)
+    return answer({**shown_token(made, request.state.principal), "token": token}, 201)
 
 
 async def revoke(request: Request) -> Response:
@@ -87,15 +87,4 @@ def _user(listed: Listed) -> dict[str, Any]:
         "has_password": user.password_hash is not None,
         "signs_on": user.subject is not None,
         "token": listed.token,
-    }
-
-
-def _token(token: TokenFields, request: Request) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "token": tokens.masked(token.prefix),
-        "created_at": shown_moment(token.created_at),
-        "expires_at": shown_moment(token.expires_at),
-        "last_used_at": shown_moment(token.last_used_at),
-        "current": token.id == request.state.principal.token_id,
     }

@@ -26,7 +26,7 @@ from kodify.api.shapes import read
 from kodify.api.streaming import Encoder, GeneratedResponse
 from kodify.auth import Principal
 from kodify.chats import Chats
-from kodify.chats.prompt import make_job
+from kodify.chats.prompt import beginning_with_user, make_job
 from kodify.chats.turn import merged
 from kodify.config_file import CourseEntry, RetrievalEntry
 from kodify.engine.base import Delta, Engine, Job
@@ -64,7 +64,7 @@ async def create(request: Request) -> Response:
         question, passages = await put_before(request, engine, question, found, [system], None)
     talk = Talk(request, wanted)
     before = await talk.so_far()
-    said = merged([*before, {"role": "user", "content": question}])
+    said = beginning_with_user(merged([*before, {"role": "user", "content": question}]))
     job = await make_job(engine, None, {"system": system}, said, f"chatcmpl-{new_id()}")
     return TextAnswer(request, engine, job, TextStream(job, passages), talk)
 
@@ -160,7 +160,7 @@ class Talk:
         self._title = _kept(f"{wanted.course} {wanted.user_name}".strip())
 
     async def so_far(self) -> list[dict[str, Any]]:
-        """What the model is told of it, from a question on."""
+        """What the model is told of it."""
         if not self._most or not await self._chats.store.may_have_any():
             return []
         async with self._chats.store.queries() as queries:
@@ -168,8 +168,7 @@ class Talk:
             if not found:
                 return []
             messages = await queries.list_messages(found[0].chat.id, self._owner, last=self._most)
-        kept = [{"role": one.role, "content": one.content} for one in messages if one.content]
-        return kept[1:] if kept and kept[0]["role"] != "user" else kept
+        return [{"role": one.role, "content": one.content} for one in messages if one.content]
 
     async def keep(self, answer: str, *, is_whole: bool) -> None:
         """The answer has left already: that it can't be kept is for the log alone."""

@@ -64,7 +64,7 @@ async def me(request: Request) -> Response:
 async def my_tokens(request: Request) -> Response:
     principal: Principal = request.state.principal
     found = await administration(request).tokens_of(_own_id(principal))
-    return _json({"data": [_token(token, principal) for token in found]})
+    return _json({"data": [shown_token(token, principal) for token in found]})
 
 
 async def revoke_my_token(request: Request) -> Response:
@@ -178,18 +178,18 @@ def _user(user: UserFields, token: str | None) -> dict[str, Any]:
     }
 
 
-def _token(token: TokenFields, principal: Principal) -> dict[str, Any]:
+def shown_token(token: TokenFields, principal: Principal) -> dict[str, Any]:
     return {
         "id": token.id,
         "token": tokens.masked(token.prefix),
-        "created_at": _moment(token.created_at),
-        "expires_at": _moment(token.expires_at),
-        "last_used_at": _moment(token.last_used_at),
+        "created_at": shown_moment(token.created_at),
+        "expires_at": shown_moment(token.expires_at),
+        "last_used_at": shown_moment(token.last_used_at),
         "current": token.id == principal.token_id,
     }
 
 
-def _moment(moment: datetime | None) -> str | None:
+def shown_moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="seconds")
 
 

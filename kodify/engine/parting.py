@@ -4,7 +4,7 @@ tokenizers alone."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 PARTING = "\u200b"
 
@@ -16,11 +16,15 @@ def matcher(texts: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def part(text: str, pattern: re.Pattern[str] | None) -> str:
-    """Also those that begin inside of another."""
-    pieces: list[str] = []
+    return PARTING.join(cut(text, pattern))
+
+
+def cut(text: str, pattern: re.Pattern[str] | None) -> Iterator[str]:
+    """Pieces, each but the last ending in the first character of one of the tokens, also of those that begin inside of
+    another."""
     start = 0
     while pattern is not None and (match := pattern.search(text, start)):
-        cut = match.start() + 1
-        pieces += text[start:cut], PARTING
-        start = cut
-    return "".join((*pieces, text[start:]))
+        end = match.start() + 1
+        yield text[start:end]
+        start = end
+    yield text[start:]

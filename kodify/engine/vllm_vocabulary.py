@@ -45,12 +45,10 @@ class TokenizerVocabulary:
     def encode_plain(self, text: str, *, continues: bool = False) -> list[int]:
         """A control token's text is cut after its first character, so that it is read as plain text."""
         ids: list[int] = []
-        start = 0
-        while self._control is not None and (match := self._control.search(text, start)):
-            cut = match.start() + 1
-            ids += self._encode_piece(text[start:cut], continues)
-            start, continues = cut, True
-        return ids + self._encode_piece(text[start:], continues)
+        for piece in parting.cut(text, self._control):
+            ids += self._encode_piece(piece, continues)
+            continues = True
+        return ids
 
     def part(self, text: str) -> str:
         return parting.part(text, self._parted)

@@ -191,16 +191,10 @@ class Library:
             except PassingSkipError as skipped:
                 return Put(0, str(skipped))
             except SkippedError as skipped:
-                reason = str(skipped)
-                payload = payload_of(path, 0, 1, hashed, "", skipped=reason, **told)
-                await self._write(about, path, [Point(point_id(path, 0), payload)])
-                return Put(0, reason)
+                return await self._skip(about, path, hashed, "", str(skipped), told)
             pieces = document.pieces
             if not pieces:
-                reason = "it is empty"
-                payload = payload_of(path, 0, 1, hashed, document.language, skipped=reason, **told)
-                await self._write(about, path, [Point(point_id(path, 0), payload)])
-                return Put(0, reason)
+                return await self._skip(about, path, hashed, document.language, "it is empty", told)
             headed = [f"{path} {piece.title}\n{piece.text}" for piece in pieces]
             is_code = document.language in GRAMMARS
             read = [gist(path, piece.title, piece.text) for piece in pieces] if is_code else headed
@@ -223,6 +217,14 @@ class Library:
             return Put(len(pieces))
         finally:
             self.running[name] -= 1
+
+    async def _skip(
+        self, about: About, path: str, hashed: str, language: str, reason: str, told: dict[str, str]
+    ) -> Put:
+        """Remembered, so that the next run need not read it again."""
+        payload = payload_of(path, 0, 1, hashed, language, skipped=reason, **told)
+        await self._write(about, path, [Point(point_id(path, 0), payload)])
+        return Put(0, reason)
 
     async def remove(self, name: str, path: str) -> None:
         await self._write(await self.about(name), path, [])
