@@ -110,7 +110,7 @@ class RequestReader:
         if self._common is not None and (common := self._common.parse_completion(body)) is not None:
             return common
         _require(body, "model", *(() if body.get("prompt_embeds") else ("prompt",)))
-        if body["prompt"] == "" and isinstance(body.get("suffix"), str):  # a hole at the start of a file
+        if body.get("prompt") == "" and isinstance(body.get("suffix"), str):  # a hole at the start of a file
             request = _validate(CompletionRequest, {**body, "prompt": "any"})
             request.prompt = ""
             return request

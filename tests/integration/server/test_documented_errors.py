@@ -187,6 +187,13 @@ def test_odd_fields_are_the_callers_mistake_and_never_a_bug(
     assert_error(client.post(path, json={**GOOD[path], **odd}), 400, "BadRequestError")
 
 
+@pytest.mark.parametrize(
+    "odd", [{"prompt_embeds": "AAAA"}, {"prompt_embeds": [5], "suffix": "x"}, {"prompt_embeds": {"a": 1}}]
+)
+def test_another_kind_of_prompt_and_no_text(client: httpx.Client, odd: dict[str, Any]) -> None:
+    assert_error(client.post(COMPLETIONS, json={"model": GOOD[COMPLETIONS]["model"], **odd}), 400, "BadRequestError")
+
+
 @pytest.mark.parametrize("path", BOTH)
 def test_unknown_fields_are_accepted(client: httpx.Client, path: str) -> None:
     answer = client.post(path, json={**GOOD[path], "max_tokens": 2, "something_else": {"a": [1]}})
