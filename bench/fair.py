@@ -96,10 +96,11 @@ async def measure(arguments: argparse.Namespace) -> bool:
     print(f"alone:  TTFT p50 {p50s[0]:.1f} ms, p95 {p95s[0]:.1f} ms, {len(alone)} requests")
     print(f"beside: TTFT p50 {p50s[1]:.1f} ms, p95 {p95s[1]:.1f} ms, {len(beside)} requests")
     print(f"the heavy user had {len(statuses) - refused} answers and {refused} refusals meanwhile")
-    ratio = p50s[1] / p50s[0]
-    is_met = ratio <= MOST_RATIO
-    print("met     " if is_met else "NOT MET ", f"TTFT beside a heavy user: {ratio:.2f} times, at most {MOST_RATIO:g}")
-    return is_met
+    ratios = {"p50": p50s[1] / p50s[0], "p95": p95s[1] / p95s[0]}
+    for name, ratio in ratios.items():
+        verdict = "met     " if ratio <= MOST_RATIO else "NOT MET "
+        print(verdict, f"TTFT {name} beside a heavy user: {ratio:.2f} times, at most {MOST_RATIO:g}")
+    return max(ratios.values()) <= MOST_RATIO
 
 
 def main() -> int:

@@ -19,6 +19,13 @@ Task = Literal["generate", "embed"]
 
 
 @runtime_checkable
+class Stepping(Protocol):
+    """An engine that tells of its steps."""
+
+    on_step: Callable[[], None]
+
+
+@runtime_checkable
 class ManyEmbedders(Protocol):
     """An engine of several embedding models: who embeds names none."""
 
@@ -91,6 +98,8 @@ class Engines:
                     engine = cast(Engine, served.engine)
                     served.preset = choose_preset(served.preset_path, engine.vocabulary, engine.facts.path)
                     served.line = line_for(engine.facts.most_running, engine.facts.kv_cache_tokens, *self._bounds)
+                    if isinstance(engine, Stepping):
+                        engine.on_step = served.line.step
                 for name, path in served.adapters.items():
                     told(name)
                     await self.load_adapter(name, path, served.facts.names[0])

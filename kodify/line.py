@@ -17,6 +17,9 @@ MOST_AHEAD = 999
 AGED_S = 5.0  # who has waited so long and has no more than a fair share is not passed any more
 LEAST_WAITING = 64  # by default, for an engine that runs few at once
 ROUNDS_WAITING = 4  # by default: what waits is at most so many times what runs at once, in requests and in tokens
+STEP_TOKENS = 512  # of the prompts of who has more than a few running, in each of the engine's steps
+FEW = 8  # sequences of a user: an editor and its agents
+SHARED_S = 3600.0  # who was there so lately may come again
 
 
 @dataclass(eq=False, slots=True)
@@ -36,13 +39,18 @@ class Place:
 @dataclass(eq=False)
 class _User:
     running: int = 0  # sequences
+    fed_at: float = 0.0  # the step by which the engine has read this user's prompts
     quick: deque[Place] = field(default_factory=deque)
     others: deque[Place] = field(default_factory=deque)
 
 
 class Line:
     """One for each engine. Completions go before chats, users with little running before those with much; where too
-    many wait, completions are the first to be refused: an editor asks again with the next key."""
+    many wait, completions are the first to be refused: an editor asks again with the next key.
+
+    An engine reads the prompts of many requests in one long step, which everybody else's next token waits for: where
+    there are other users, the prompts of one with many requests are let in step by step.
+    """
 
     def __init__(
         self,
@@ -54,6 +62,9 @@ class Line:
         """`room`: the sequences that the engine runs at once, 0 for any number. `most_tokens`: of waiting prompts.
         The bounds are None for none."""
         self._now = now
+        self._steps: int | None = None  # None: the engine does not tell of them
+        self._last_who: str | None = None
+        self._shared_until = 0.0
         self.room = room
         self.most_waiting = most_waiting
         self.most_tokens = most_tokens
@@ -63,6 +74,12 @@ class Line:
         self.refused: Counter[str] = Counter()  # by kind: completion, chat
         self._reserve = room // RESERVED
         self._users: dict[str, _User] = {}
+
+    def step(self) -> None:
+        """The engine has made one more."""
+        self._steps = (self._steps or 0) + 1
+        if self.waiting and self.running < self.room:
+            self._grant_next()
 
     def refuse_if_full(self, who: str, *, is_quick: bool = False) -> None:
         """Before work is spent on a request that would be refused. Raises UnavailableError."""
@@ -78,6 +95,10 @@ class Line:
 
     def enter(self, who: str, sequences: int, tokens: int, *, is_quick: bool = False) -> Place:
         """Granted at once where there is room; `leave` must follow. Raises UnavailableError where too many wait."""
+        if who != self._last_who:
+            if self._last_who is not None:
+                self._shared_until = self._now() + SHARED_S
+            self._last_who = who
         user = self._users.get(who)
         if user is None:
             user = self._users[who] = _User()
@@ -118,6 +139,8 @@ class Line:
     def _fits(self, user: _User, sequences: int) -> bool:
         if not self.room:
             return True
+        if self._is_paced(user):
+            return False
         left = self.room - self.running - sequences
         if left < 0 or left >= self._reserve:
             return left >= 0
@@ -126,13 +149,23 @@ class Line:
     def _is_fair(self, user: _User, sequences: int) -> bool:
         return not user.running or user.running + sequences <= self.room // (len(self._users) + 1)
 
+    def _is_paced(self, user: _User) -> bool:
+        """The engine has still to read what this user has sent it."""
+        if user.running < FEW or self._steps is None:
+            return False
+        return user.fed_at - self._steps >= 1 and self._now() < self._shared_until
+
     def _must_wait(self, user: _User, place: Place) -> bool:
         """Behind the user's own that wait, and behind who has waited too long."""
         return bool(user.quick if place.is_quick else user.others) or self._aged() is not None
 
     def _aged(self) -> tuple[_User, Place] | None:
         """Who has waited longest, where that is too long for who has a fair share at most: room is kept for it."""
-        fair = [head for head in self._heads() if self._is_fair(head[0], head[1].sequences)]
+        fair = [
+            (user, head)
+            for user, head in self._heads()
+            if self._is_fair(user, head.sequences) and not self._is_paced(user)
+        ]
         oldest = min(fair, key=lambda head: head[1].since, default=None)
         return oldest if oldest is not None and self._now() - oldest[1].since > AGED_S else None
 
@@ -141,6 +174,8 @@ class Line:
         place.ahead = min(user.running, MOST_AHEAD)
         user.running += place.sequences
         self.running += place.sequences
+        if self._steps is not None:
+            user.fed_at = max(user.fed_at, self._steps) + place.tokens / STEP_TOKENS
 
     def _grant_next(self) -> None:
         while (found := self._next()) is not None:

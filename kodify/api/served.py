@@ -27,6 +27,8 @@ from kodify.journal import CUT, LEFT, Record
 from kodify.line import Line, Place
 from kodify.metrics import Metrics
 
+BYTES_A_TOKEN = 4  # of a body, about
+
 
 class Voice:
     """What differs between dialects. One for each request."""
@@ -76,11 +78,13 @@ class ServedResponse(Response):
         voice: Voice,
         screener: Screener | None,
         line: Line | None,
+        expected_tokens: int,
     ) -> None:
-        """`line`: where it waits for the engine."""
+        """`line`: where it waits for the engine. `expected_tokens`: of the prompt, which the engine counts later."""
         self.engine = engine
         self.model = model
         self.line = line
+        self.expected_tokens = expected_tokens
         self.who = who_asks(request)
         self.asked = asked_by(request)
         self.screener = screener
@@ -163,7 +167,7 @@ class ServedResponse(Response):
         """Takes a place in the line, once, and waits for its turn."""
         if self.line is None or self._place is not None:
             return
-        self._place = place = self.line.enter(self.who, 1, 0)  # its tokens are counted by the engine only
+        self._place = place = self.line.enter(self.who, 1, self.expected_tokens)
         if place.turn is not None:
             await place.turn
         self.progress.ahead = place.ahead
@@ -271,7 +275,8 @@ def respond(request: Request, dialect: Dialect, body: dict[str, Any], voice: Voi
     generates = dialect in ("messages", "responses")
     censor: Censor | None = state.censor if generates else None
     engine = find_engine(request, body.get("model"))
-    name, path = engine.facts.names[0], request.url.path
+    facts, path = engine.facts, request.url.path
+    name = facts.names[0]
     if not isinstance(engine, DialectEngine):
         raise NotFoundError(f'The model "{name}" is not served at {path}.', param="model")
     screener: Screener | None = None
@@ -287,4 +292,6 @@ def respond(request: Request, dialect: Dialect, body: dict[str, Any], voice: Voi
     line = state.engines.line_of(engine) if generates else None
     if line is not None:
         line.refuse_if_full(who_asks(request))
-    return ServedResponse(request, engine, name, dialect, body, voice, screener, line)
+    size = int(request.headers.get("content-length", 0))
+    expected = min(size // BYTES_A_TOKEN, facts.context_tokens)  # a picture has many bytes
+    return ServedResponse(request, engine, name, dialect, body, voice, screener, line, expected)

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -62,6 +62,7 @@ class VllmEngine:
             registry=self._series,
         )
         self._vocabulary: Any = None
+        self.on_step: Callable[[], None] = lambda: None
 
     @property
     def facts(self) -> EngineFacts:
@@ -166,7 +167,7 @@ class VllmEngine:
         from kodify.engine.vllm_serving import Speaker
         from kodify.engine.vllm_vocabulary import TokenizerVocabulary
 
-        self._pulse = Pulse(engine, self._settings.engine_stall_s)
+        self._pulse = Pulse(engine, self._settings.engine_stall_s, lambda: self.on_step())
         tokenizer = engine.get_tokenizer()
         own, theirs = (self._requests.labels(self._model_label, name) for name in ("kodify", "vllm"))
         try:

@@ -78,7 +78,8 @@ def ready(part: Part | None) -> Part:
 class Pulse:
     """Whether an engine that has work makes progress: it is looked at every now and then."""
 
-    def __init__(self, engine: Any, patience_s: float) -> None:
+    def __init__(self, engine: Any, patience_s: float, beat: Callable[[], None] = lambda: None) -> None:
+        """`beat` is told of each step, on the event loop."""
         self._engine = engine
         self._patience_s = patience_s
         self._steps = 0
@@ -90,6 +91,7 @@ class Pulse:
         def counted(stats: Any) -> None:
             self._steps += 1
             update(stats)
+            beat()
 
         processor.update_scheduler_stats = counted
 

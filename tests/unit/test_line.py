@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kodify.engine.scripted import ScriptedEngine
+from kodify.engine.vllm_loading import Pulse
+from kodify.engines import Engines, Served
 from kodify.errors import UnavailableError
-from kodify.line import Line, Place, line_for
+from kodify.line import FEW, SHARED_S, STEP_TOKENS, Line, Place, line_for
 
 
 def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -212,6 +216,8 @@ async def test_any_order_of_comings_and_goings_keeps_the_books() -> None:
     line = Line(room=8, most_waiting=20, most_tokens=2000)
     here: list[Place] = []
     for _ in range(20_000):
+        if chance.random() < 0.2:
+            line.step()
         if chance.random() < 0.55:
             who, sequences, tokens = (
                 chance.choice("abcdefghij"),
@@ -237,6 +243,79 @@ async def test_any_order_of_comings_and_goings_keeps_the_books() -> None:
         assert granted or not waiting
     for place in here:
         line.leave(place)
+
+
+@in_loop
+async def test_many_prompts_of_one_among_others_are_let_in_step_by_step() -> None:
+    line = Line(room=64, most_waiting=1000)
+    line.step()
+    enter(line, "light")
+    heavy = enter(line, "heavy", 40, tokens=STEP_TOKENS // 2)
+    counts = []
+    for _ in range(6):
+        counts.append(running(line, heavy))
+        line.step()
+    assert counts == [FEW, FEW, FEW, FEW, FEW + 2, FEW + 4]  # a few at once, then those are read first, then two a step
+    assert running(line, enter(line, "other", tokens=5 * STEP_TOKENS)) == 1  # what is let in of one costs no other
+    for place in heavy[:2]:
+        line.leave(place)
+    assert running(line, heavy) == FEW + 6 - 2  # an end alone lets nobody in
+
+
+@in_loop
+async def test_who_is_alone_or_has_a_few_running_is_let_in_at_once() -> None:
+    now = 0.0
+    line = Line(room=64, most_waiting=1000, now=lambda: now)
+    line.step()
+    alone = enter(line, "alone", 40, tokens=STEP_TOKENS)
+    assert running(line, alone) == 40
+    assert running(line, enter(line, "another", FEW, tokens=10 * STEP_TOKENS)) == FEW
+    for place in alone:
+        line.leave(place)
+    now = SHARED_S + 1  # the other one has gone home
+    assert running(line, enter(line, "alone", 40, tokens=STEP_TOKENS)) < 40  # it has come back since
+    now = 2 * SHARED_S + 2
+    line.step()
+    assert running(line, enter(line, "alone", 4, tokens=STEP_TOKENS)) == 4
+
+
+@in_loop
+async def test_an_engine_that_tells_of_no_steps_gets_all_it_has_room_for() -> None:
+    line = Line(room=64, most_waiting=1000)
+    enter(line, "light")
+    assert running(line, enter(line, "heavy", 40, tokens=10 * STEP_TOKENS)) == 40
+
+
+@in_loop
+async def test_who_waits_for_the_engine_to_read_keeps_no_place_from_others_however_long() -> None:
+    now = 0.0
+    line = Line(room=64, most_waiting=1000, now=lambda: now)
+    line.step()
+    enter(line, "light")
+    heavy = enter(line, "heavy", FEW + 2, tokens=100 * STEP_TOKENS)
+    assert running(line, heavy) == FEW
+    now = 100.0
+    assert running(line, enter(line, "light", 3)) == 3
+
+
+@in_loop
+async def test_the_line_hears_of_an_engine_s_steps() -> None:
+    told: list[object] = []
+    output_processor = SimpleNamespace(update_scheduler_stats=told.append, request_states={})
+    engine: Any = ScriptedEngine(most_running=64)
+    engine.on_step = lambda: None
+    Pulse(SimpleNamespace(output_processor=output_processor), 60, lambda: engine.on_step())
+    engines = Engines([Served(engine)], most_waiting=1000)
+    await engines.start()
+    line = engines.all[0].line
+    output_processor.update_scheduler_stats("stats")
+    enter(line, "light")
+    heavy = enter(line, "heavy", FEW + 2, tokens=STEP_TOKENS)
+    assert running(line, heavy) == FEW
+    for _ in range(FEW):
+        output_processor.update_scheduler_stats("stats")
+    assert running(line, heavy) == FEW + 1
+    assert told == ["stats"] * (FEW + 1)
 
 
 def test_the_bounds_follow_from_the_engine() -> None:
