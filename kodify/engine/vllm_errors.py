@@ -48,7 +48,7 @@ def translate(error: Exception, *, from_request: bool = False) -> KodifyError:
             return UnavailableError(str(error))
         case EngineDeadError():
             return UnavailableError("The engine has stopped. Please try again later")
-        case AttributeError() if from_request:
+        case AttributeError() | AssertionError() if from_request:
             return BadRequestError("The request's fields are not of the expected types.")
         case LookupError() if from_request:
             return BadRequestError("A list or an object of the request lacks what is asked of it.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
@@ -26,10 +26,16 @@ Take = Callable[[str, int, str | None], object]
 
 
 def run(
-    url: str, count: int, take: Take, headers: Mapping[str, str] | None = None, *, group: str | None = None
+    url: str,
+    count: int,
+    take: Take,
+    headers: Mapping[str, str] | None = None,
+    *,
+    group: str | None = None,
+    begin_at: int = 0,
 ) -> None:
-    """About `count`, over every operation, or a group's; the same ones each time. `take` hears of each: what it was,
-    its status and what is wrong with its answer."""
+    """About `count`, over every operation, or a group's; others for another `begin_at`. `take` hears of each: what it
+    was, its status and what is wrong with its answer."""
     document = requests.get(f"{url}/openapi.json", timeout=60).json()
     schema: Any = schemathesis.openapi.from_dict(document)
     if group is not None:
@@ -40,13 +46,15 @@ def run(
         session.headers.update(headers or {})
         for operation in operations:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                _run_operation(operation, mode, each, lambda case: take(*_sent(case, url, session)))
+                _run_operation(operation, mode, each, begin_at, lambda case: take(*_sent(case, url, session)))
 
 
-def _run_operation(operation: Any, mode: GenerationMode, count: int, send: Callable[[Any], object]) -> None:
+def _run_operation(
+    operation: Any, mode: GenerationMode, count: int, begin_at: int, send: Callable[[Any], object]
+) -> None:
+    @seed(begin_at)
     @settings(
         max_examples=count,
-        derandomize=True,
         deadline=None,
         database=None,
         phases=[Phase.generate],
