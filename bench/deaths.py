@@ -14,6 +14,7 @@ import time
 import httpx
 import psutil
 
+from bench.gates import tell_bars
 from bench.lone import lone_kodify
 from bench.plan import EngineKind
 from bench.rows import KODIFY_COMMAND, MODEL_NAME
@@ -85,9 +86,9 @@ async def kill_once(number: int, streams: int) -> tuple[float, float]:
 async def measure(arguments: argparse.Namespace) -> bool:
     found = [await kill_once(number + 1, arguments.streams) for number in range(arguments.times)]
     bars = {"every client has an error": max(a for a, _ in found), "/health tells it": max(b for _, b in found)}
-    for bar, seconds in bars.items():
-        print("met     " if seconds <= MOST_S else "NOT MET ", f"{bar} after {seconds:.2f} s, at most {MOST_S:g}")
-    return all(seconds <= MOST_S for seconds in bars.values())
+    return tell_bars(
+        {f"{bar} after {seconds:.2f} s, at most {MOST_S:g}": seconds <= MOST_S for bar, seconds in bars.items()}
+    )
 
 
 def main() -> int:

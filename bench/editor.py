@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.connection import Connection
+from bench.gates import tell_bars
 from bench.lone import lone_kodify
 from bench.rows import REPOSITORY
 
@@ -65,9 +66,7 @@ async def measure(port: int, text: str, arguments: argparse.Namespace) -> bool:
         f"a repeat, in all: p50 {p50:.2f} ms, p99 {p99:.2f} ms, at most {REPEAT_MS:g}": p50 <= REPEAT_MS,
         f"a prefix of 10 MB beyond one of 20 kB: {beyond_ms:.1f} ms, less than {LARGE_MS:g}": beyond_ms < LARGE_MS,
     }
-    for bar, is_met in bars.items():
-        print("met     " if is_met else "NOT MET ", bar)
-    return all(bars.values())
+    return tell_bars(bars)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Owns the bars: what Kodify's figures are held to, and the verdict on each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,6 +87,13 @@ def judge(bar: Bar, results: Results) -> Judgement:
     if own.failures or base.failures:
         return Judgement(bar, measured, Verdict.INVALID)
     return Judgement(bar, measured, Verdict.MET if reaches(bar, measured, bar.gate) else Verdict.NOT_MET)
+
+
+def tell_bars(bars: Mapping[str, bool]) -> bool:
+    """Prints the bars of a benchmark of its own, each with its verdict. Returns whether all are met."""
+    for bar, is_met in bars.items():
+        print(f"{Verdict.MET if is_met else Verdict.NOT_MET:8} {bar}")
+    return all(bars.values())
 
 
 def reaches(bar: Bar, measured: float, mark: float) -> bool:

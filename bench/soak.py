@@ -22,6 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bench.gates import tell_bars
 from bench.measure import find_descendants, read_memory
 from bench.plan import EngineKind
 from bench.rows import DATA, KODIFY_COMMAND, REPOSITORY, Launch, Setup, base_environment, find_database, make_user
@@ -232,7 +233,7 @@ def judge(run: Run, minutes: float, journal: dict[str, float], errors: list[str]
     print(f"held back because {MOST_AT_ONCE} were on their way: {run.held_back}")
     for line in [*run.wrong[:SHOWN], *errors[:SHOWN]]:
         print(f"  {line[:1000]}")
-    verdicts = []
+    bars = {}
     last = run.memory[-1][0]
     for name in run.memory[-1][1]:
         first = [sizes.get(name, 0) for at, sizes in run.memory if settle_s <= at < settle_s + window_s]
@@ -243,15 +244,11 @@ def judge(run: Run, minutes: float, journal: dict[str, float], errors: list[str]
         slope = statistics.linear_regression(*zip(*rest, strict=True)).slope * 3600
         print(f"{name:<11} {before:.0f} MiB, then {after:.0f}: {growth:+.1%}; {slope:+.0f} MiB an hour")
         if name in (TOTAL, "front end"):
-            verdicts.append((growth <= MOST_GROWTH, f"memory of {name}: {growth:+.1%}, at most {MOST_GROWTH:+.0%}"))
+            bars[f"memory of {name}: {growth:+.1%}, at most {MOST_GROWTH:+.0%}"] = growth <= MOST_GROWTH
     written, accepted, lost = (journal[f"kodify_journal_{name}"] for name in ("written", "accepted", "lost"))
-    verdicts.append((written == accepted and not lost, f"journal: {written:.0f} of {accepted:.0f} entries written"))
-    verdicts.append(
-        (not run.wrong and not errors, f"{len(run.wrong)} unexpected answers, {len(errors)} errors in the log")
-    )
-    for is_met, what in verdicts:
-        print("met     " if is_met else "NOT MET ", what)
-    return all(is_met for is_met, _ in verdicts)
+    bars[f"journal: {written:.0f} of {accepted:.0f} entries written"] = written == accepted and not lost
+    bars[f"{len(run.wrong)} unexpected answers, {len(errors)} errors in the log"] = not run.wrong and not errors
+    return tell_bars(bars)
 
 
 def main() -> int:

@@ -80,6 +80,10 @@ def people(start: Start, users: dict[str, object]) -> Iterator[People]:
         yield served, clients
 
 
+def token_of(client: httpx.Client) -> str:
+    return client.headers["authorization"].removeprefix("Bearer ")
+
+
 def fill(served: conftest.Served, name: str, documents: dict[str, str]) -> None:
     async def work() -> None:
         library = served.app.state.library

@@ -20,7 +20,7 @@ from kodify.retrieval.checkouts import Checkout
 from kodify.retrieval.points import point_id
 from kodify.retrieval.remote import RemoteCollection
 from tests.api.test_errors import assert_error
-from tests.retrieval.conftest import People, Start, fill
+from tests.retrieval.conftest import People, Start, fill, token_of
 
 
 def test_administrators_fill_and_users_search(people: People) -> None:
@@ -166,7 +166,7 @@ def test_ordinary_names_are_taken(people: People, path: str) -> None:
 
 async def test_two_first_runs_at_once_make_one_collection(people: People) -> None:
     served, clients = people
-    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    token = token_of(clients["admin"])
     async with contextlib.AsyncExitStack() as stack:
         names = ["open"] * 8
         runs = [await stack.enter_async_context(RemoteCollection(served.url, token, name)) for name in names]
@@ -180,7 +180,7 @@ async def test_a_run_over_http_removes_only_its_own(people: People, tmp_path: Pa
     root.mkdir()
     (root / "a.md").write_text("# A")
     (root / "b.md").write_text("# B")
-    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    token = token_of(clients["admin"])
     async with RemoteCollection(served.url, token, "open") as remote:
         await remote.make_sure()
         assert clients["admin"].put("/api/v1/collections/open/documents/up.md", content=b"# Up").status_code == 200
@@ -244,7 +244,7 @@ async def test_a_folder_goes_to_a_running_kodify(people: People, tmp_path: Path)
     root.mkdir()
     (root / "a.md").write_text("# A\n\napples")
     (root / "b.md").write_text("# B\n\npears")
-    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    token = token_of(clients["admin"])
     async with RemoteCollection(served.url, token, "open") as remote:
         await remote.make_sure()
         first = await syncing.sync(root, Checkout("host/p", "1"), remote)

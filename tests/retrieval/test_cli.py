@@ -15,7 +15,7 @@ from kodify.engine.scripted import WordEmbedder
 from kodify.engines import Engines, Served
 from kodify.retrieval.store import Store
 from kodify.settings import Settings
-from tests.retrieval.conftest import People, Start, fill
+from tests.retrieval.conftest import People, Start, fill, token_of
 
 STEERING = "\x1b]0;owned\x07\x1b[2Jpears \x9b31m\r\u202etxt"
 
@@ -50,7 +50,7 @@ def test_names_do_not_steer_the_terminal(people: People, tmp_path: Path, as_json
     root.mkdir()
     for name in (f"{STEERING}.md", "\u202e.zip", "b.md"):
         (root / name).write_text("text")
-    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    token = token_of(clients["admin"])
     more = ("--json",) if as_json else ()
     told = run("index", str(root), "-c", "open", "--server", served.url, "--token", token, *more)
     assert is_harmless(told)
@@ -60,7 +60,7 @@ def test_names_do_not_steer_the_terminal(people: People, tmp_path: Path, as_json
 
 def test_a_folder_whose_path_changes_has_a_name(people: People, tmp_path: Path) -> None:
     served, clients = people
-    token = clients["admin"].headers["authorization"].removeprefix("Bearer ")
+    token = token_of(clients["admin"])
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
         (tmp_path / turn / f"{turn}.md").write_text("# Wiki")
